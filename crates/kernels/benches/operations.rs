@@ -1,0 +1,98 @@
+//! The operations of a forward pass, one by one, on one thread, at the shapes of a 384-wide encoder.
+//!
+//! `cargo bench -p docent-kernels`; `DOCENT_ISA` caps the instruction set. A linear layer's figure is in
+//! multiply-accumulates a second ("item" = one).
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use docent_kernels::{Activation, Epilogue, Executor, Heads, Isa, Linear, Matrix, Norm, RawMatrix, Sequences};
+use docent_kernels::{ThreadPool, WeightType};
+
+fn main() {
+    println!("instruction set: {}", Isa::best());
+    divan::main();
+}
+
+/// A fixed sequence of bytes that looks random.
+fn bytes(count: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .collect()
+}
+
+fn weights(ty: WeightType, outputs: usize, inputs: usize) -> Linear {
+    let mut raw = bytes(ty.row_bytes(inputs).unwrap() * outputs);
+    match ty {
+        // Scales and values are made finite; the codes may be anything.
+        WeightType::Q8_0 => raw.chunks_mut(34).for_each(|block| block[..2].copy_from_slice(&[0x00, 0x20])),
+        WeightType::F32 => raw.chunks_mut(4).for_each(|value| value[3] = 0x3c),
+        WeightType::F16 | WeightType::Bf16 => raw.chunks_mut(2).for_each(|value| value[1] = 0x2c),
+    }
+    let matrix = RawMatrix::new(&raw, ty, outputs, inputs).unwrap();
+    Linear::pack(&[(matrix, None)], &ThreadPool::new(1)).unwrap()
+}
+
+fn matrix(executor: &mut Executor, rows: usize, columns: usize) -> Matrix {
+    let mut matrix = executor.matrix(rows, columns);
+    let values = bytes(rows * columns);
+    for row in 0..rows {
+        for (to, from) in matrix.row_mut(row).iter_mut().zip(&values[row * columns..]) {
+            *to = f32::from(*from as i8) / 64.0;
+        }
+    }
+    matrix
+}
+
+#[divan::bench(args = [1, 10, 128], consts = [384, 1536])]
+fn linear_q8_0<const K: usize>(bencher: Bencher, rows: usize) {
+    linear(bencher, WeightType::Q8_0, rows, K, 1920 - K, Epilogue::Assign);
+}
+
+#[divan::bench(args = [10, 128])]
+fn linear_q8_0_gelu(bencher: Bencher, rows: usize) {
+    linear(bencher, WeightType::Q8_0, rows, 384, 1536, Epilogue::Activate(Activation::Gelu));
+}
+
+#[divan::bench(args = [10, 128])]
+fn linear_f32(bencher: Bencher, rows: usize) {
+    linear(bencher, WeightType::F32, rows, 384, 1536, Epilogue::Assign);
+}
+
+#[divan::bench(args = [10, 128])]
+fn linear_f16(bencher: Bencher, rows: usize) {
+    linear(bencher, WeightType::F16, rows, 384, 1536, Epilogue::Assign);
+}
+
+fn linear(bencher: Bencher, ty: WeightType, rows: usize, inputs: usize, outputs: usize, epilogue: Epilogue) {
+    let mut executor = Executor::inline(Isa::best());
+    let weights = weights(ty, outputs, inputs);
+    let x = matrix(&mut executor, rows, inputs);
+    let mut out = executor.matrix(rows, outputs);
+    bencher
+        .counter(ItemsCount::new(rows * inputs * outputs))
+        .bench_local(|| executor.linear(&x, &weights, epilogue, &mut out));
+}
+
+#[divan::bench(args = [10, 128, 512])]
+fn attention(bencher: Bencher, length: usize) {
+    let heads = Heads { count: 12, dim: 32, scale: 0.1767767 };
+    let mut executor = Executor::inline(Isa::best());
+    let qkv = matrix(&mut executor, length, 3 * 384);
+    let mut out = executor.matrix(length, 384);
+    let sequences = Sequences::from_lengths([length]);
+    bencher
+        .counter(ItemsCount::new(2 * length * length * 384))
+        .bench_local(|| executor.attention(&qkv, &sequences, &heads, &mut out));
+}
+
+#[divan::bench(args = [128])]
+fn layer_norm(bencher: Bencher, rows: usize) {
+    let norm = Norm::new(vec![1.0; 384], None, 1e-12).unwrap();
+    let mut executor = Executor::inline(Isa::best());
+    let mut x = matrix(&mut executor, rows, 384);
+    bencher.counter(ItemsCount::new(rows * 384)).bench_local(|| executor.layer_norm(&mut x, &norm));
+}

@@ -1,0 +1,157 @@
+//! Memory that starts on a cache line, and the matrix of hidden rows built on it.
+
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+
+use crate::weights::PANEL;
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct CacheLine([u8; 64]);
+
+/// Types for which every bit pattern is a value, so that zeroed memory may be read as them.
+///
+/// # Safety
+/// Every bit pattern of `Self` must be valid, its size must divide 64, and it must have no padding.
+pub(crate) unsafe trait Plain: Copy {}
+// SAFETY: numbers without invalid patterns, of 1, 2 or 4 bytes.
+unsafe impl Plain for u8 {}
+// SAFETY: as above.
+unsafe impl Plain for i16 {}
+// SAFETY: as above.
+unsafe impl Plain for f32 {}
+// SAFETY: as above; a transparent `u16`.
+unsafe impl Plain for half::f16 {}
+// SAFETY: as above; a transparent `u16`.
+unsafe impl Plain for half::bf16 {}
+
+/// A fixed number of values, the first on a cache-line boundary.
+pub(crate) struct AlignedBuffer<T> {
+    lines: Vec<CacheLine>,
+    len: usize,
+    element: PhantomData<T>,
+}
+
+impl<T: Plain> AlignedBuffer<T> {
+    pub(crate) fn zeroed(len: usize) -> Self {
+        let lines = (len * size_of::<T>()).div_ceil(size_of::<CacheLine>());
+        AlignedBuffer { lines: vec![CacheLine([0; 64]); lines], len, element: PhantomData }
+    }
+
+    /// Makes room for `len` values. Values already there are kept as whatever they were.
+    pub(crate) fn grow(&mut self, len: usize) {
+        let lines = (len * size_of::<T>()).div_ceil(size_of::<CacheLine>());
+        if lines > self.lines.len() {
+            self.lines.resize(lines, CacheLine([0; 64]));
+        }
+        self.len = len;
+    }
+
+    /// Values that fit without another allocation.
+    pub(crate) fn capacity(&self) -> usize {
+        self.lines.len() * size_of::<CacheLine>() / size_of::<T>()
+    }
+
+    pub(crate) fn as_slice(&self) -> &[T] {
+        // SAFETY: `lines` holds at least `len` initialised values of a `Plain` type, aligned to 64 bytes.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+        // SAFETY: as in `as_slice`, and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+/// A matrix of `f32`, one row a token, made and taken back by an [`Executor`](crate::Executor).
+///
+/// Rows are padded to a multiple of sixteen columns, so that kernels write whole vectors; the padding is never read.
+pub struct Matrix {
+    buffer: AlignedBuffer<f32>,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+}
+
+impl Matrix {
+    pub(crate) fn stride_of(columns: usize) -> usize {
+        columns.next_multiple_of(PANEL)
+    }
+
+    /// Shapes `buffer` as `rows` x `columns`; the values are whatever the buffer held.
+    pub(crate) fn from_buffer(mut buffer: AlignedBuffer<f32>, rows: usize, columns: usize) -> Self {
+        let stride = Self::stride_of(columns);
+        buffer.grow(rows * stride);
+        Matrix { buffer, rows, columns, stride }
+    }
+
+    pub(crate) fn into_buffer(self) -> AlignedBuffer<f32> {
+        self.buffer
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The values of one row.
+    ///
+    /// # Panics
+    /// If `row` is not below [`rows`](Self::rows).
+    pub fn row(&self, row: usize) -> &[f32] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        &self.buffer.as_slice()[row * self.stride..][..self.columns]
+    }
+
+    /// The values of one row, writable.
+    ///
+    /// # Panics
+    /// If `row` is not below [`rows`](Self::rows).
+    pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        &mut self.buffer.as_mut_slice()[row * self.stride..][..self.columns]
+    }
+
+    pub(crate) fn as_ptr(&self) -> *const f32 {
+        self.buffer.as_slice().as_ptr()
+    }
+
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.buffer.as_mut_slice().as_mut_ptr()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_start_on_a_cache_line_and_keep_their_values() {
+        let mut buffer = AlignedBuffer::<i16>::zeroed(5);
+        assert_eq!(buffer.as_slice(), [0; 5]);
+        buffer.as_mut_slice().copy_from_slice(&[1, 2, 3, 4, 5]);
+        buffer.grow(100);
+        assert_eq!(buffer.as_slice().as_ptr() as usize % 64, 0);
+        assert_eq!(buffer.as_slice()[..5], [1, 2, 3, 4, 5]);
+        assert_eq!(buffer.as_slice().len(), 100);
+    }
+
+    #[test]
+    fn rows_are_padded_but_not_shown_so() {
+        let mut matrix = Matrix::from_buffer(AlignedBuffer::zeroed(0), 3, 17);
+        assert_eq!((matrix.rows(), matrix.columns(), matrix.stride()), (3, 17, 32));
+        matrix.row_mut(2).fill(1.0);
+        assert_eq!(matrix.row(2).len(), 17);
+        assert_eq!(matrix.row(1), [0.0; 17]);
+    }
+}

@@ -1,0 +1,345 @@
+//! The fused operations that forward passes are written in.
+
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::buffer::{AlignedBuffer, Matrix};
+use crate::generic::attention::{AttentionHead, scratch_len};
+use crate::generic::gemm_float::GemmFloat;
+use crate::generic::gemm_q8::GemmQ8;
+use crate::generic::store::{Epilogue, Output};
+use crate::kernels::Kernels;
+use crate::pooling::{self, Pooling};
+use crate::threads::ThreadPool;
+use crate::weights::quantized::{BLOCK, QuantizedPanels};
+use crate::weights::{EmbeddingTable, FloatPanels, Linear, Norm, PANEL, Panels};
+use crate::{Isa, Sequences};
+
+/// Rows per thread from which a linear layer is split by rows; below, by output channels, so that a short text still
+/// keeps every thread busy and each streams its own part of the weights.
+const ROWS_PER_THREAD: usize = 32;
+
+/// Runs operations on hidden states, on one thread or on a pool, and keeps the memory they need.
+///
+/// Every operation gives each row the same bits whatever the other rows are and however the work is split: a vector
+/// depends on its text and the model alone.
+///
+/// Matrices are made by [`matrix`](Self::matrix) and handed back to [`recycle`](Self::recycle); once an executor has
+/// seen its largest batch, operations allocate no more. The memory it may hold between batches is bounded by
+/// [`release`](Self::release).
+pub struct Executor {
+    kernels: &'static Kernels,
+    threads: Option<Arc<ThreadPool>>,
+    free: Vec<AlignedBuffer<f32>>,
+    codes: AlignedBuffer<i16>,
+    scales: AlignedBuffer<f32>,
+    scratch: AlignedBuffer<f32>,
+}
+
+/// How the columns of a query-key-value matrix divide into heads: all queries, then all keys, then all values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Heads {
+    /// Number of heads.
+    pub count: usize,
+    /// Columns of one head.
+    pub dim: usize,
+    /// Factor on the scores before the softmax.
+    pub scale: f32,
+}
+
+/// A pointer that jobs on several threads write through, each to places of its own.
+#[derive(Clone, Copy)]
+struct Shared<T>(*mut T);
+
+// SAFETY: the operations below give each job rows and columns that no other job of the phase touches.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T: Copy> Shared<T> {
+    fn get(self) -> *mut T {
+        self.0
+    }
+}
+
+impl Executor {
+    /// An executor on the calling thread alone.
+    pub fn inline(isa: Isa) -> Self {
+        Self::new(isa, None)
+    }
+
+    /// An executor that spreads each operation over a pool.
+    pub fn on_pool(isa: Isa, threads: Arc<ThreadPool>) -> Self {
+        Self::new(isa, Some(threads))
+    }
+
+    fn new(isa: Isa, threads: Option<Arc<ThreadPool>>) -> Self {
+        Executor {
+            kernels: isa.kernels(),
+            threads,
+            free: Vec::new(),
+            codes: AlignedBuffer::zeroed(0),
+            scales: AlignedBuffer::zeroed(0),
+            scratch: AlignedBuffer::zeroed(0),
+        }
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa
+    }
+
+    /// A matrix with room for `rows` rows of `columns` values, which are not initialised to anything in particular.
+    pub fn matrix(&mut self, rows: usize, columns: usize) -> Matrix {
+        let needed = rows * Matrix::stride_of(columns);
+        // The smallest buffer that is large enough, or else the largest, which grows least.
+        let best = (0..self.free.len()).min_by_key(|&i| {
+            let capacity = self.free[i].capacity();
+            if capacity >= needed { (0, capacity) } else { (1, usize::MAX - capacity) }
+        });
+        let buffer = best.map_or_else(|| AlignedBuffer::zeroed(0), |i| self.free.swap_remove(i));
+        Matrix::from_buffer(buffer, rows, columns)
+    }
+
+    /// Takes back the memory of a matrix.
+    pub fn recycle(&mut self, matrix: Matrix) {
+        self.free.push(matrix.into_buffer());
+    }
+
+    /// Gives memory back to the system if the executor holds more than `keep_bytes`.
+    pub fn release(&mut self, keep_bytes: usize) {
+        let matrices = self.free.iter().map(AlignedBuffer::capacity).sum::<usize>();
+        let floats = matrices + self.scales.capacity() + self.scratch.capacity();
+        let held = floats * size_of::<f32>() + self.codes.capacity() * size_of::<i16>();
+        if held > keep_bytes {
+            *self = Self::new(self.kernels.isa, self.threads.take());
+        }
+    }
+
+    /// `out[i] = sum over (table, ids) of table[ids[i]]`: the input of a transformer, from its token, position and
+    /// segment embeddings.
+    ///
+    /// # Panics
+    /// If an id is not below its table's rows, or the numbers of ids, rows and columns do not agree.
+    pub fn embed(&mut self, parts: &[(&EmbeddingTable, &[u32])], out: &mut Matrix) {
+        let mut part = vec![0.0; out.columns()];
+        for row in 0..out.rows() {
+            let out = out.row_mut(row);
+            out.fill(0.0);
+            for (table, ids) in parts {
+                assert_eq!(table.columns(), out.len(), "columns of an embedding table");
+                let id = ids[row] as usize;
+                assert!(id < table.rows(), "id {id} of {}", table.rows());
+                table.look_up(id, &mut part);
+                for (out, value) in out.iter_mut().zip(&part) {
+                    *out += value;
+                }
+            }
+        }
+    }
+
+    /// Normalises every row in place.
+    ///
+    /// # Panics
+    /// If the norm has another length than a row.
+    pub fn layer_norm(&mut self, x: &mut Matrix, norm: &Norm) {
+        assert_eq!(norm.weight.len(), x.columns(), "columns of a norm");
+        let (rows, columns, stride) = (x.rows(), x.columns(), x.stride());
+        let (kernels, data) = (self.kernels, Shared(x.as_mut_ptr()));
+        self.for_row_blocks(rows, |rows| {
+            for row in rows {
+                // SAFETY: `row` is a row of `x` that no other job has; the norm has as many columns.
+                unsafe {
+                    let row = data.get().add(row * stride);
+                    (kernels.layer_norm)(row, columns, norm.weight.as_ptr(), norm.bias.as_ptr(), norm.epsilon);
+                }
+            }
+        });
+    }
+
+    /// `out = epilogue(x W^T + b)` for every row of `x`.
+    ///
+    /// Quantised weights are multiplied with the rows quantised in the same blocks of 32, at the same precision.
+    ///
+    /// # Panics
+    /// If the shapes of `x`, `linear` and `out` do not agree.
+    pub fn linear(&mut self, x: &Matrix, linear: &Linear, epilogue: Epilogue, out: &mut Matrix) {
+        assert_eq!(x.columns(), linear.inputs(), "inputs of a linear layer");
+        assert_eq!((out.rows(), out.columns()), (x.rows(), linear.outputs()), "shape of a linear layer's output");
+        let target = Target { data: Shared(out.as_mut_ptr()), stride: out.stride(), linear, epilogue };
+        let kernels = self.kernels;
+        match &linear.panels {
+            Panels::Quantized(panels) => self.linear_quantized(x, panels, target),
+            Panels::F32(panels) => self.linear_float(x, panels, kernels.gemm_f32, target),
+            Panels::F16(panels) => self.linear_float(x, panels, kernels.gemm_f16, target),
+            Panels::Bf16(panels) => self.linear_float(x, panels, kernels.gemm_bf16, target),
+        }
+    }
+
+    fn linear_quantized(&mut self, x: &Matrix, panels: &QuantizedPanels, target: Target<'_>) {
+        let (rows, columns, blocks) = (x.rows(), x.columns(), panels.blocks);
+        self.codes.grow(rows * columns);
+        self.scales.grow(rows * blocks);
+        let codes = self.codes.as_mut_slice().as_mut_ptr();
+        let scales = self.scales.as_mut_slice().as_mut_ptr();
+        let (codes, scales) = (Shared(codes), Shared(scales));
+        let kernels = self.kernels;
+        self.for_row_blocks(rows, |rows| {
+            for row in rows {
+                // SAFETY: the buffers have `columns` codes and `blocks` scales for each row, and this job alone writes
+                // those of its rows.
+                unsafe {
+                    let (codes, scales) = (codes.get().add(row * blocks * BLOCK), scales.get().add(row * blocks));
+                    (kernels.quantize)(x.row(row).as_ptr(), columns, codes, scales);
+                }
+            }
+        });
+        self.for_tiles(rows, target.linear.outputs(), |rows, panel| {
+            let args = GemmQ8 {
+                codes: codes.get(),
+                scales: scales.get(),
+                rows,
+                blocks,
+                panel: panels.panel(panel).as_ptr(),
+                out: target.panel(panel),
+            };
+            // SAFETY: codes and scales were written above for all rows; the panel has a record a block; the output is
+            // this job's own.
+            unsafe { (kernels.gemm_q8)(&args) };
+        });
+    }
+
+    fn linear_float<T: crate::weights::Float>(
+        &self,
+        x: &Matrix,
+        panels: &FloatPanels<T>,
+        gemm: unsafe fn(&GemmFloat<T>),
+        target: Target<'_>,
+    ) {
+        let input = Shared(x.as_ptr().cast_mut());
+        self.for_tiles(x.rows(), target.linear.outputs(), |rows, panel| {
+            let args = GemmFloat {
+                input: input.get(),
+                input_stride: x.stride(),
+                rows,
+                k: x.columns(),
+                panel: panels.panel(panel).as_ptr(),
+                out: target.panel(panel),
+            };
+            // SAFETY: the rows are those of `x`, the panel has `k` rows of sixteen, the output is this job's own.
+            unsafe { gemm(&args) };
+        });
+    }
+
+    /// Attention of every token to all tokens of its own sequence: `out = softmax(scale Q K^T) V` for each head.
+    ///
+    /// `qkv` has `3 * heads.count * heads.dim` columns: queries, keys, values. The cost is that of the sequences one by
+    /// one; no token sees, or pays for, another sequence.
+    ///
+    /// # Panics
+    /// If the shapes do not agree.
+    pub fn attention(&mut self, qkv: &Matrix, sequences: &Sequences, heads: &Heads, out: &mut Matrix) {
+        let width = heads.count * heads.dim;
+        assert_eq!((qkv.rows(), qkv.columns()), (sequences.tokens(), 3 * width), "shape of a query-key-value matrix");
+        assert_eq!((out.rows(), out.columns()), (sequences.tokens(), width), "shape of an attention output");
+        let threads = self.threads.as_ref().map_or(1, |pool| pool.threads());
+        let scratch_per_thread = scratch_len(sequences.longest(), heads.dim).next_multiple_of(PANEL);
+        self.scratch.grow(threads * scratch_per_thread);
+        let scratch = Shared(self.scratch.as_mut_slice().as_mut_ptr());
+        let (data, stride) = (Shared(out.as_mut_ptr()), out.stride());
+        let qkv_data = Shared(qkv.as_ptr().cast_mut());
+        let kernels = self.kernels;
+        self.for_jobs(sequences.len() * heads.count, |job, thread| {
+            let tokens = sequences.range(job / heads.count);
+            let column = job % heads.count * heads.dim;
+            if tokens.is_empty() {
+                return;
+            }
+            // SAFETY: the rows are those of one sequence and the columns those of one head, in matrices of the shapes
+            // asserted above; no other job has the same pair, and none running now the same thread's scratch.
+            unsafe {
+                let query = qkv_data.get().add(tokens.start * qkv.stride() + column);
+                (kernels.attention)(&AttentionHead {
+                    query,
+                    key: query.add(width),
+                    value: query.add(2 * width),
+                    stride: qkv.stride(),
+                    length: tokens.len(),
+                    head_dim: heads.dim,
+                    scale: heads.scale,
+                    out: data.get().add(tokens.start * stride + column),
+                    out_stride: stride,
+                    scratch: scratch.get().add(thread * scratch_per_thread),
+                });
+            }
+        });
+    }
+
+    /// Row `i` of `out` becomes the pooled hidden state of sequence `i`; without pooling, of token `i`.
+    ///
+    /// # Panics
+    /// If the shapes do not agree, or a sequence is empty.
+    pub fn pool(&mut self, hidden: &Matrix, sequences: &Sequences, pooling: Pooling, out: &mut Matrix) {
+        assert_eq!(hidden.rows(), sequences.tokens(), "rows of the hidden states");
+        let shape = (pooling.vectors(sequences), hidden.columns());
+        assert_eq!((out.rows(), out.columns()), shape, "shape of the pooled rows");
+        pooling::pool(hidden, sequences, pooling, out);
+    }
+
+    /// Runs `job(index, thread)` for every index, on the pool if there is one.
+    fn for_jobs(&self, jobs: usize, job: impl Fn(usize, usize) + Sync) {
+        match &self.threads {
+            Some(pool) => pool.run(jobs, job),
+            None => (0..jobs).for_each(|index| job(index, 0)),
+        }
+    }
+
+    /// Runs `job` on ranges that cover `0..rows`.
+    fn for_row_blocks(&self, rows: usize, job: impl Fn(Range<usize>) + Sync) {
+        // Below this many rows the phase would cost more than it saves.
+        const LEAST: usize = 8;
+        let block = rows.div_ceil(self.thread_count()).max(LEAST);
+        self.for_jobs(rows.div_ceil(block), |index, _| job(index * block..rows.min((index + 1) * block)));
+    }
+
+    /// Runs `job(rows, panel)` on ranges of rows and panels that cover a `rows` x `outputs` matrix.
+    fn for_tiles(&self, rows: usize, outputs: usize, job: impl Fn(Range<usize>, usize) + Sync) {
+        let (panels, threads) = (outputs.div_ceil(PANEL), self.thread_count());
+        if threads == 1 || rows >= threads * ROWS_PER_THREAD {
+            // Twice as many blocks as threads, so that a thread that is held up does not hold up the others.
+            let block = if threads == 1 { rows.max(1) } else { rows.div_ceil(2 * threads) };
+            self.for_jobs(rows.div_ceil(block), |index, _| {
+                let rows = index * block..rows.min((index + 1) * block);
+                (0..panels).for_each(|panel| job(rows.clone(), panel));
+            });
+        } else {
+            let block = panels.div_ceil(4 * threads);
+            self.for_jobs(panels.div_ceil(block), |index, _| {
+                (index * block..panels.min((index + 1) * block)).for_each(|panel| job(0..rows, panel));
+            });
+        }
+    }
+
+    fn thread_count(&self) -> usize {
+        self.threads.as_ref().map_or(1, |pool| pool.threads())
+    }
+}
+
+/// Where a linear layer writes.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    data: Shared<f32>,
+    stride: usize,
+    linear: &'a Linear,
+    epilogue: Epilogue,
+}
+
+impl Target<'_> {
+    fn panel(&self, panel: usize) -> Output {
+        let column = panel * PANEL;
+        let bias = self.linear.bias.as_slice()[column..][..PANEL].as_ptr();
+        Output { data: self.data.get().wrapping_add(column), stride: self.stride, bias, epilogue: self.epilogue }
+    }
+}

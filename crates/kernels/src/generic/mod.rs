@@ -1,0 +1,18 @@
+//! Each algorithm once, over the [`Simd`] operations of an instruction set.
+//!
+//! The bodies are `#[inline(always)]` and carry no target feature themselves: the thin entry points of an instruction
+//! set (`portable`, `x86_64::avx2`) do, and compile them for it. What an output element is made of, and in which order
+//! its terms are added, never depends on the tile it falls in, so that a row has the same bits in every batch.
+
+#![allow(unsafe_code)]
+
+pub(crate) mod attention;
+pub(crate) mod gemm_float;
+pub(crate) mod gemm_q8;
+pub(crate) mod math;
+pub(crate) mod portable;
+pub(crate) mod rows;
+pub(crate) mod simd;
+pub(crate) mod store;
+
+pub(crate) use simd::Simd;

@@ -1,0 +1,136 @@
+//! [`Simd`] in plain Rust: correct on every host, and the reference for the other instruction sets.
+
+use half::{bf16, f16};
+
+use super::Simd;
+use super::simd::LANES;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+#[inline(always)]
+fn map2(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+    std::array::from_fn(|lane| f(a[lane], b[lane]))
+}
+
+// SAFETY: nothing here goes beyond the build target; pointers are as valid as the trait's callers promise.
+unsafe impl Simd for Portable {
+    type F32 = [f32; LANES];
+    type I32 = [i32; LANES];
+    type I16 = [i16; 2 * LANES];
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self::F32 {
+        // SAFETY: the caller gives eight readable values.
+        unsafe { from.cast::<Self::F32>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> Self::F32 {
+        // SAFETY: the caller gives eight readable values.
+        let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
+        bits.map(|bits| f16::from_bits(bits).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> Self::F32 {
+        // SAFETY: the caller gives eight readable values.
+        let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
+        bits.map(|bits| bf16::from_bits(bits).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: Self::F32) {
+        // SAFETY: the caller gives room for eight values.
+        unsafe { to.cast::<Self::F32>().write_unaligned(value) }
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self::F32 {
+        [value; LANES]
+    }
+    #[inline(always)]
+    unsafe fn add(a: Self::F32, b: Self::F32) -> Self::F32 {
+        map2(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn sub(a: Self::F32, b: Self::F32) -> Self::F32 {
+        map2(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    unsafe fn mul(a: Self::F32, b: Self::F32) -> Self::F32 {
+        map2(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    unsafe fn div(a: Self::F32, b: Self::F32) -> Self::F32 {
+        map2(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    unsafe fn max(a: Self::F32, b: Self::F32) -> Self::F32 {
+        map2(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn min(a: Self::F32, b: Self::F32) -> Self::F32 {
+        map2(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn abs(a: Self::F32) -> Self::F32 {
+        a.map(f32::abs)
+    }
+    #[inline(always)]
+    unsafe fn mul_add(a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        // Two roundings: `f32::mul_add` is a library call on hosts without the instruction.
+        std::array::from_fn(|lane| a[lane] * b[lane] + c[lane])
+    }
+    #[inline(always)]
+    unsafe fn round(a: Self::F32) -> Self::F32 {
+        a.map(f32::round_ties_even)
+    }
+    #[inline(always)]
+    unsafe fn scale_by_power_of_two(a: Self::F32, n: Self::F32) -> Self::F32 {
+        map2(a, n, |a, n| a * f32::from_bits(((n as i32 + 127) as u32) << 23))
+    }
+    #[inline(always)]
+    unsafe fn sum(a: Self::F32) -> f32 {
+        ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
+    }
+    #[inline(always)]
+    unsafe fn max_lane(a: Self::F32) -> f32 {
+        a.into_iter().fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    unsafe fn store_rounded_i16(to: *mut i16, low: Self::F32, high: Self::F32) {
+        let values: Self::I16 = std::array::from_fn(|i| {
+            let value = if i < LANES { low[i] } else { high[i - LANES] };
+            value.round_ties_even() as i16
+        });
+        // SAFETY: the caller gives room for sixteen values.
+        unsafe { to.cast::<Self::I16>().write_unaligned(values) }
+    }
+    #[inline(always)]
+    unsafe fn zero_i32() -> Self::I32 {
+        [0; LANES]
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self::I16 {
+        // SAFETY: the caller gives sixteen readable values.
+        let codes = unsafe { from.cast::<[i8; 2 * LANES]>().read_unaligned() };
+        codes.map(i16::from)
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(from: *const i16) -> Self::I16 {
+        // SAFETY: the caller gives two readable values.
+        let pair = unsafe { from.cast::<[i16; 2]>().read_unaligned() };
+        std::array::from_fn(|i| pair[i % 2])
+    }
+    #[inline(always)]
+    unsafe fn dot_pairs(sum: Self::I32, a: Self::I16, b: Self::I16) -> Self::I32 {
+        std::array::from_fn(|i| {
+            let (even, odd) = (2 * i, 2 * i + 1);
+            sum[i] + i32::from(a[even]) * i32::from(b[even]) + i32::from(a[odd]) * i32::from(b[odd])
+        })
+    }
+    #[inline(always)]
+    unsafe fn to_f32(a: Self::I32) -> Self::F32 {
+        a.map(|a| a as f32)
+    }
+}
+
+crate::kernels::kernel_table!(Portable, crate::Isa::Portable);

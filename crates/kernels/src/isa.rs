@@ -1,0 +1,128 @@
+//! The instruction sets the kernels are written for, and the choice among them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+use crate::kernels::Kernels;
+
+/// An instruction-set family with kernels of its own.
+///
+/// The order is the order of preference: a later variant is faster on a host that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// Plain Rust, left to the compiler to vectorise for the build target; the reference for every other body.
+    Portable,
+    /// x86-64 with AVX2, FMA and F16C (Intel Haswell 2013, AMD Excavator 2015, and later).
+    Avx2,
+}
+
+/// The environment variable that caps the instruction set, for tests and for hunting a suspected kernel defect.
+pub const ISA_VARIABLE: &str = "DOCENT_ISA";
+
+impl Isa {
+    /// Every instruction set this crate knows, slowest first.
+    pub const ALL: [Isa; 2] = [Isa::Portable, Isa::Avx2];
+
+    /// The best instruction set of this host, not above the one that `DOCENT_ISA` names.
+    ///
+    /// Decided once per process. A value of `DOCENT_ISA` that names no instruction set is reported as a warning in the
+    /// log and otherwise ignored.
+    pub fn best() -> Isa {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let cap = std::env::var(ISA_VARIABLE).ok().and_then(|name| match name.parse::<Isa>() {
+                Ok(isa) => Some(isa),
+                Err(error) => {
+                    tracing::warn!("{ISA_VARIABLE} is ignored: {error}");
+                    None
+                }
+            });
+            Self::available().filter(|&isa| cap.is_none_or(|cap| isa <= cap)).last().unwrap_or(Isa::Portable)
+        })
+    }
+
+    /// The instruction sets that this host can run, slowest first. Never empty.
+    pub fn available() -> impl Iterator<Item = Isa> {
+        Self::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
+    /// Whether this host can run the instruction set.
+    pub fn is_available(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => {
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 => false,
+        }
+    }
+
+    /// The name that `DOCENT_ISA` takes: `portable`, `avx2`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+        }
+    }
+
+    /// The kernels of this instruction set.
+    ///
+    /// # Panics
+    /// If the host does not have the instruction set: running its kernels would be undefined behaviour.
+    pub(crate) fn kernels(self) -> &'static Kernels {
+        assert!(self.is_available(), "this host has no {self} instructions");
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &crate::x86_64::avx2::KERNELS,
+            _ => &crate::generic::portable::KERNELS,
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The name is not one of an instruction set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown instruction set `{name}`, expected one of portable, avx2")]
+pub struct UnknownIsa {
+    /// The name as given.
+    pub name: String,
+}
+
+impl FromStr for Isa {
+    type Err = UnknownIsa;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|isa| isa.name().eq_ignore_ascii_case(name.trim()))
+            .ok_or_else(|| UnknownIsa { name: name.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_back() {
+        for isa in Isa::ALL {
+            assert_eq!(isa.name().parse(), Ok(isa));
+            assert_eq!(isa.name().to_uppercase().parse(), Ok(isa));
+        }
+        assert_eq!("avx9".parse::<Isa>(), Err(UnknownIsa { name: "avx9".into() }));
+    }
+
+    #[test]
+    fn portable_is_always_there() {
+        assert_eq!(Isa::available().next(), Some(Isa::Portable));
+        assert!(Isa::best().is_available());
+    }
+}

@@ -1,0 +1,79 @@
+//! The table of entry points that an instruction set fills.
+
+use crate::generic::attention::AttentionHead;
+use crate::generic::gemm_float::GemmFloat;
+use crate::generic::gemm_q8::GemmQ8;
+
+/// One instruction set's entry points, at the granularity of a panel, a row or a head: coarse enough that the indirect
+/// call costs nothing, fine enough that the executor decides how work is split.
+///
+/// All are unsafe to call: the instruction set must be present (which `Isa::kernels` has checked) and the arguments
+/// must describe memory as their types say.
+pub(crate) struct Kernels {
+    pub(crate) isa: crate::Isa,
+    pub(crate) gemm_q8: unsafe fn(&GemmQ8),
+    pub(crate) gemm_f32: unsafe fn(&GemmFloat<f32>),
+    pub(crate) gemm_f16: unsafe fn(&GemmFloat<half::f16>),
+    pub(crate) gemm_bf16: unsafe fn(&GemmFloat<half::bf16>),
+    pub(crate) quantize: unsafe fn(row: *const f32, columns: usize, codes: *mut i16, scales: *mut f32),
+    pub(crate) layer_norm:
+        unsafe fn(row: *mut f32, columns: usize, weight: *const f32, bias: *const f32, epsilon: f32),
+    pub(crate) attention: unsafe fn(&AttentionHead),
+}
+
+/// Compiles the generic bodies for one [`crate::generic::Simd`] and lists them in a table named `KERNELS`.
+///
+/// The functions and the table are the whole of what an instruction set adds to its vector operations.
+macro_rules! kernel_table {
+    ($simd:ty, $isa:expr $(, $(#[$attribute:meta])*)?) => {
+        use crate::generic::{attention::AttentionHead, gemm_float::GemmFloat, gemm_q8::GemmQ8};
+
+        $($(#[$attribute])*)?
+        unsafe fn gemm_q8(args: &GemmQ8) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::gemm_q8::gemm::<$simd>(args) }
+        }
+        $($(#[$attribute])*)?
+        unsafe fn gemm_f32(args: &GemmFloat<f32>) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::gemm_float::gemm::<$simd, f32>(args) }
+        }
+        $($(#[$attribute])*)?
+        unsafe fn gemm_f16(args: &GemmFloat<half::f16>) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::gemm_float::gemm::<$simd, half::f16>(args) }
+        }
+        $($(#[$attribute])*)?
+        unsafe fn gemm_bf16(args: &GemmFloat<half::bf16>) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::gemm_float::gemm::<$simd, half::bf16>(args) }
+        }
+        $($(#[$attribute])*)?
+        unsafe fn quantize(row: *const f32, columns: usize, codes: *mut i16, scales: *mut f32) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::rows::quantize::<$simd>(row, columns, codes, scales) }
+        }
+        $($(#[$attribute])*)?
+        unsafe fn layer_norm(row: *mut f32, columns: usize, weight: *const f32, bias: *const f32, epsilon: f32) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::rows::layer_norm::<$simd>(row, columns, weight, bias, epsilon) }
+        }
+        $($(#[$attribute])*)?
+        unsafe fn attention(args: &AttentionHead) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::attention::attention::<$simd>(args) }
+        }
+
+        pub(crate) static KERNELS: crate::kernels::Kernels = crate::kernels::Kernels {
+            isa: $isa,
+            gemm_q8,
+            gemm_f32,
+            gemm_f16,
+            gemm_bf16,
+            quantize,
+            layer_norm,
+            attention,
+        };
+    };
+}
+pub(crate) use kernel_table;

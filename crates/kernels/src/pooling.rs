@@ -1,0 +1,71 @@
+//! From the hidden states of a sequence to one vector.
+
+use std::ops::Range;
+
+use crate::{Matrix, Sequences};
+
+/// How the hidden states of a sequence become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pooling {
+    /// The first token's (`[CLS]`, `<s>`).
+    Cls,
+    /// The arithmetic mean over all tokens, special ones included.
+    Mean,
+    /// The largest value of each dimension.
+    Max,
+    /// The last token's.
+    Last,
+    /// Not at all: one vector for each token.
+    None,
+}
+
+impl Pooling {
+    /// Vectors that a batch of these sequences is pooled to.
+    pub fn vectors(self, sequences: &Sequences) -> usize {
+        match self {
+            Pooling::None => sequences.tokens(),
+            _ => sequences.len(),
+        }
+    }
+}
+
+/// Pools each sequence into its row of `out`, or its rows if there is no pooling.
+pub(crate) fn pool(hidden: &Matrix, sequences: &Sequences, pooling: Pooling, out: &mut Matrix) {
+    for (sequence, tokens) in sequences.iter().enumerate() {
+        if pooling == Pooling::None {
+            tokens.for_each(|row| out.row_mut(row).copy_from_slice(hidden.row(row)));
+        } else {
+            pool_sequence(hidden, tokens, pooling, out.row_mut(sequence));
+        }
+    }
+}
+
+/// Writes the pooled hidden state of the rows `tokens`.
+fn pool_sequence(hidden: &Matrix, tokens: Range<usize>, pooling: Pooling, out: &mut [f32]) {
+    assert!(!tokens.is_empty(), "pooling over an empty sequence");
+    match pooling {
+        Pooling::Cls | Pooling::None => out.copy_from_slice(hidden.row(tokens.start)),
+        Pooling::Last => out.copy_from_slice(hidden.row(tokens.end - 1)),
+        Pooling::Max => {
+            out.copy_from_slice(hidden.row(tokens.start));
+            for row in tokens.skip(1) {
+                for (out, &value) in out.iter_mut().zip(hidden.row(row)) {
+                    // A NaN stays: it is the caller's to find.
+                    *out = if value > *out || value.is_nan() { value } else { *out };
+                }
+            }
+        }
+        Pooling::Mean => {
+            let count = tokens.len() as f32;
+            out.fill(0.0);
+            for row in tokens {
+                for (out, &value) in out.iter_mut().zip(hidden.row(row)) {
+                    *out += value;
+                }
+            }
+            for out in out {
+                *out /= count;
+            }
+        }
+    }
+}

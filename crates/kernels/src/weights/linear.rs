@@ -1,0 +1,105 @@
+//! Linear layers and norms.
+
+use half::{bf16, f16};
+
+use super::quantized::QuantizedPanels;
+use super::{FloatPanels, PANEL, RawMatrix, WeightError, WeightType};
+use crate::buffer::AlignedBuffer;
+use crate::threads::ThreadPool;
+
+/// The weights and the bias of a linear layer `y = Wx + b`, packed for the kernels.
+pub struct Linear {
+    pub(crate) panels: Panels,
+    /// One per output, padded with zeros to whole panels.
+    pub(crate) bias: AlignedBuffer<f32>,
+    inputs: usize,
+    outputs: usize,
+}
+
+pub(crate) enum Panels {
+    Quantized(QuantizedPanels),
+    F32(FloatPanels<f32>),
+    F16(FloatPanels<f16>),
+    Bf16(FloatPanels<bf16>),
+}
+
+impl Linear {
+    /// Packs one matrix, or several that read the same input stacked one above the other (query, key and value).
+    ///
+    /// Each part is a matrix and its bias, if it has one. Parts of one type keep it; parts of different types are
+    /// widened to `f32`, which holds each of them exactly.
+    ///
+    /// # Errors
+    /// If the parts' columns differ, a bias has the wrong length, or a weight is not finite.
+    pub fn pack(parts: &[(RawMatrix<'_>, Option<&[f32]>)], pool: &ThreadPool) -> Result<Self, WeightError> {
+        let matrices: Vec<RawMatrix<'_>> = parts.iter().map(|(matrix, _)| *matrix).collect();
+        let inputs = matrices.first().map_or(0, RawMatrix::columns);
+        let outputs = matrices.iter().map(RawMatrix::rows).sum::<usize>();
+        let mut bias = AlignedBuffer::zeroed(outputs.next_multiple_of(PANEL));
+        let mut start = 0;
+        for (matrix, part_bias) in parts {
+            if matrix.columns() != inputs {
+                return Err(WeightError::Columns { expected: inputs, found: matrix.columns() });
+            }
+            if let Some(values) = part_bias {
+                if values.len() != matrix.rows() {
+                    return Err(WeightError::Bias { expected: matrix.rows(), found: values.len() });
+                }
+                bias.as_mut_slice()[start..][..values.len()].copy_from_slice(values);
+            }
+            start += matrix.rows();
+        }
+        let ty = matrices.first().map_or(WeightType::F32, RawMatrix::weight_type);
+        let same = matrices.iter().all(|matrix| matrix.weight_type() == ty);
+        let panels = match if same { ty } else { WeightType::F32 } {
+            WeightType::F32 => Panels::F32(FloatPanels::pack(&matrices, inputs, pool)?),
+            WeightType::F16 => Panels::F16(FloatPanels::pack(&matrices, inputs, pool)?),
+            WeightType::Bf16 => Panels::Bf16(FloatPanels::pack(&matrices, inputs, pool)?),
+            WeightType::Q8_0 => Panels::Quantized(QuantizedPanels::pack(&matrices, inputs, pool)?),
+        };
+        Ok(Linear { panels, bias, inputs, outputs })
+    }
+
+    /// Length of `x`.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Length of `y`.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Bytes of memory that the packed weights take.
+    pub fn bytes(&self) -> usize {
+        let weights = match &self.panels {
+            Panels::Quantized(panels) => panels.bytes(),
+            Panels::F32(panels) => panels.bytes(),
+            Panels::F16(panels) => panels.bytes(),
+            Panels::Bf16(panels) => panels.bytes(),
+        };
+        weights + size_of_val(self.bias.as_slice())
+    }
+}
+
+/// The parameters of a LayerNorm.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    pub(crate) weight: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
+    pub(crate) epsilon: f32,
+}
+
+impl Norm {
+    /// A LayerNorm with the given gain, shift (zeros if the model has none) and the constant under the square root.
+    ///
+    /// # Errors
+    /// If `bias` has another length than `weight`.
+    pub fn new(weight: Vec<f32>, bias: Option<Vec<f32>>, epsilon: f32) -> Result<Self, WeightError> {
+        let bias = bias.unwrap_or_else(|| vec![0.0; weight.len()]);
+        if bias.len() != weight.len() {
+            return Err(WeightError::Bias { expected: weight.len(), found: bias.len() });
+        }
+        Ok(Norm { weight, bias, epsilon })
+    }
+}
