@@ -1,0 +1,240 @@
+//! `tokenizer.json`, the format of the Hugging Face `tokenizers` library.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tokenizers::AddedToken;
+
+use crate::bert::Normalization;
+use crate::error::{Error, quote};
+use crate::template::Template;
+use crate::tokenizer::Tokenizer;
+use crate::vocabulary::Vocabulary;
+use crate::wordpiece::{WordPiece, Words};
+
+/// A value of the document with its path, so that errors can say where they are.
+pub(crate) struct Node<'a> {
+    pub(crate) value: &'a Value,
+    path: String,
+}
+
+impl<'a> Node<'a> {
+    pub(crate) fn root(path: &str, value: &'a Value) -> Self {
+        Self { value, path: path.to_owned() }
+    }
+
+    /// The path of a member, present or not.
+    pub(crate) fn place(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{}", self.path, printable(key)) }
+    }
+
+    /// A member that is there and not null.
+    pub(crate) fn get(&self, key: &str) -> Option<Node<'a>> {
+        let value = self.value.get(key).filter(|value| !value.is_null())?;
+        Some(Self { value, path: self.place(key) })
+    }
+
+    /// A member, null if it is not there.
+    pub(crate) fn member(&self, key: &str) -> Node<'a> {
+        Self { value: self.value.get(key).unwrap_or(&Value::Null), path: self.place(key) }
+    }
+
+    pub(crate) fn require(&self, key: &str) -> Result<Node<'a>, Error> {
+        self.get(key).ok_or_else(|| Error::unexpected(self.place(key), "a value", "none"))
+    }
+
+    pub(crate) fn at(&self, index: usize) -> Result<Node<'a>, Error> {
+        let path = format!("{}[{index}]", self.path);
+        match self.value.get(index) {
+            Some(value) => Ok(Self { value, path }),
+            None => Err(Error::unexpected(path, "a value", "none")),
+        }
+    }
+
+    pub(crate) fn elements(&self) -> Result<impl Iterator<Item = Node<'a>> + use<'a>, Error> {
+        let Value::Array(values) = self.value else { return Err(self.unexpected("an array")) };
+        let path = self.path.clone();
+        Ok(values.iter().enumerate().map(move |(i, value)| Node { value, path: format!("{path}[{i}]") }))
+    }
+
+    pub(crate) fn object(&self) -> Result<&'a Map<String, Value>, Error> {
+        self.value.as_object().ok_or_else(|| self.unexpected("an object"))
+    }
+
+    pub(crate) fn str(&self) -> Result<&'a str, Error> {
+        self.value.as_str().ok_or_else(|| self.unexpected("a string"))
+    }
+
+    pub(crate) fn bool(&self) -> Result<bool, Error> {
+        self.value.as_bool().ok_or_else(|| self.unexpected("true or false"))
+    }
+
+    pub(crate) fn u32(&self) -> Result<u32, Error> {
+        let number = self.value.as_u64().and_then(|number| u32::try_from(number).ok());
+        number.ok_or_else(|| self.unexpected("an integer from 0 to 4294967295"))
+    }
+
+    /// A flag that is false when it is not there.
+    fn flag(&self, key: &str) -> Result<bool, Error> {
+        self.get(key).map_or(Ok(false), |flag| flag.bool())
+    }
+
+    /// The value as a component of the `tokenizers` crate.
+    fn component<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_value(self.value.clone())
+            .map_err(|e| Error::Component { place: self.path.clone(), message: e.to_string().replace('\n', " ") })
+    }
+
+    pub(crate) fn unexpected(&self, expected: &str) -> Error {
+        let found = match self.value {
+            Value::Null => "null".to_owned(),
+            Value::Bool(value) => value.to_string(),
+            Value::Number(value) => value.to_string(),
+            Value::String(value) => quote(value),
+            Value::Array(values) => format!("an array of {}", values.len()),
+            Value::Object(values) => format!("an object of {}", values.len()),
+        };
+        Error::unexpected(self.path.clone(), expected, found)
+    }
+}
+
+/// A key of a document in an error: it may be anything, and the error is to be one short line.
+fn printable(key: &str) -> String {
+    key.chars().filter(|c| !c.is_control()).take(60).collect()
+}
+
+/// Parses a whole document.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Error> {
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|e| Error::unexpected("JSON", "a valid document", e.to_string()))?;
+    if value.is_object() { Ok(value) } else { Err(Node::root("JSON", &value).unexpected("an object")) }
+}
+
+/// Builds the tokenizer that a document describes. Its `truncation` and `padding` are left aside.
+pub(crate) fn build(document: &Value, model_max_length: Option<usize>) -> Result<Tokenizer, Error> {
+    let root = Node::root("", document);
+    if let Some(version) = root.get("version")
+        && version.str()? != "1.0"
+    {
+        let (place, found) = (version.path.clone(), quote(version.str()?));
+        return Err(Error::Unsupported { place, found, supported: "1.0" });
+    }
+    let model = root.require("model")?;
+    // Early files do not name the kind; it shows in the members.
+    let kind = match model.get("type") {
+        Some(kind) => kind.str()?,
+        None if model.get("merges").is_some() => "BPE",
+        None if model.get("continuing_subword_prefix").is_some() => "WordPiece",
+        None if model.get("vocab").is_some_and(|vocab| vocab.value.is_array()) => "Unigram",
+        None => return Err(model.require("type").err().unwrap_or_else(|| model.unexpected("a type"))),
+    };
+    match kind {
+        "WordPiece" => word_piece(&root, &model, model_max_length),
+        other => Err(Error::Unsupported {
+            place: model.place("type"),
+            found: quote(other),
+            supported: Tokenizer::SUPPORTED_JSON,
+        }),
+    }
+}
+
+fn word_piece(root: &Node<'_>, model: &Node<'_>, model_max_length: Option<usize>) -> Result<Tokenizer, Error> {
+    let vocab = model.require("vocab")?;
+    let tokens = vocab.object()?;
+    let mut vocabulary = Vocabulary::with_capacity(tokens.len());
+    for (token, id) in tokens {
+        let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
+        let id = id.map_or_else(|| vocab.member(token).u32(), Ok)?;
+        vocabulary.insert(token, id, &vocab.path)?;
+    }
+    let added = added_tokens(root, &mut vocabulary)?;
+    let (normalizer, pre_tokenizer) = (root.member("normalizer"), root.member("pre_tokenizer"));
+    let words = if is_type(&normalizer, "BertNormalizer") && is_type(&pre_tokenizer, "BertPreTokenizer") {
+        Words::Bert(bert_normalization(&normalizer)?)
+    } else {
+        check_types(&normalizer, "normalizers", NORMALIZERS, MAX_DEPTH)?;
+        check_types(&pre_tokenizer, "pretokenizers", PRE_TOKENIZERS, MAX_DEPTH)?;
+        Words::Other(normalizer.component()?, pre_tokenizer.component()?)
+    };
+    let decoder = root.member("decoder");
+    check_types(&decoder, "", "WordPiece", 0)?;
+    let max_word = model.get("max_input_chars_per_word").map_or(Ok(100), |n| n.u32())?;
+    WordPiece {
+        added,
+        words,
+        unknown: model.get("unk_token").map_or(Ok("[UNK]"), |t| t.str())?.to_owned(),
+        prefix: model.get("continuing_subword_prefix").map_or(Ok("##"), |t| t.str())?.to_owned(),
+        max_word: usize::try_from(max_word).unwrap_or(usize::MAX),
+        template: Template::from_json(&root.member("post_processor"))?,
+        decoder: decoder.component()?,
+        model_max_length,
+        place: "model",
+        vocabulary,
+    }
+    .build()
+}
+
+/// The settings of a `BertNormalizer`; accents are stripped along with case unless it is said otherwise.
+fn bert_normalization(node: &Node<'_>) -> Result<Normalization, Error> {
+    let lowercase = node.require("lowercase")?.bool()?;
+    Ok(Normalization {
+        clean_text: node.require("clean_text")?.bool()?,
+        handle_chinese_chars: node.require("handle_chinese_chars")?.bool()?,
+        strip_accents: node.get("strip_accents").map_or(Ok(lowercase), |flag| flag.bool())?,
+        lowercase,
+    })
+}
+
+/// Reads `added_tokens` and enters them in the vocabulary.
+fn added_tokens(root: &Node<'_>, vocabulary: &mut Vocabulary) -> Result<Vec<AddedToken>, Error> {
+    let Some(list) = root.get("added_tokens") else { return Ok(vec![]) };
+    let mut added = vec![];
+    for node in list.elements()? {
+        let content = node.require("content")?;
+        let token = AddedToken {
+            content: content.str()?.to_owned(),
+            single_word: node.flag("single_word")?,
+            lstrip: node.flag("lstrip")?,
+            rstrip: node.flag("rstrip")?,
+            special: node.flag("special")?,
+            normalized: node.flag("normalized")?,
+        };
+        if token.content.is_empty() {
+            return Err(content.unexpected("a text that is not empty"));
+        }
+        if added.iter().any(|other: &AddedToken| other.content == token.content) {
+            return Err(content.unexpected("a token that is not in the list already"));
+        }
+        vocabulary.insert_added(&token.content, node.require("id")?.u32()?, &node.path)?;
+        added.push(token);
+    }
+    Ok(added)
+}
+
+/// Components that the `tokenizers` crate can be trusted with: they have no settings, or none that could make it panic or
+/// hang. Patterns and precompiled tables, which could, do not occur with WordPiece.
+const NORMALIZERS: &str = "BertNormalizer, Lowercase, NFC, NFD, NFKC, NFKD, StripAccents, Strip, Sequence";
+const PRE_TOKENIZERS: &str = "BertPreTokenizer, Whitespace, WhitespaceSplit, Punctuation, Digits, Sequence";
+
+/// Sequences inside of one another: more than any file has.
+const MAX_DEPTH: usize = 8;
+
+fn is_type(node: &Node<'_>, name: &str) -> bool {
+    node.value.get("type").and_then(Value::as_str) == Some(name)
+}
+
+/// Checks that a component, and those of a sequence under `members`, is null or one of `supported`.
+fn check_types(node: &Node<'_>, members: &str, supported: &'static str, depth: usize) -> Result<(), Error> {
+    if node.value.is_null() {
+        return Ok(());
+    }
+    let name = node.require("type")?.str()?;
+    if !supported.split(", ").any(|one| one == name) || name == "Sequence" && depth == 0 {
+        return Err(Error::Unsupported { place: node.place("type"), found: quote(name), supported });
+    }
+    if name == "Sequence" {
+        for member in node.require(members)?.elements()? {
+            check_types(&member, members, supported, depth - 1)?;
+        }
+    }
+    Ok(())
+}

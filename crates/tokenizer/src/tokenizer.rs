@@ -1,0 +1,242 @@
+//! The tokenizer itself.
+
+use std::fmt;
+use std::path::Path;
+
+use docent_gguf::Metadata;
+use tokenizers::Decoder;
+
+use crate::encoding::{Collector, Encoding, TruncationSide, Window};
+use crate::error::Error;
+use crate::pipeline::Pipeline;
+use crate::template::Template;
+use crate::vocabulary::Vocabulary;
+use crate::wordpiece::Encoder;
+use crate::{directory, gguf, json};
+
+/// The family of a tokenizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Longest pieces from the left, continued by `##`: BERT and its descendants.
+    WordPiece,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WordPiece => "WordPiece",
+        })
+    }
+}
+
+/// Turns text into the token ids of a model, and back.
+///
+/// Immutable once built, `Send` and `Sync`: share one by reference or in an `Arc`. A text is encoded on the calling thread; no
+/// threads are started and no environment variable is read.
+pub struct Tokenizer {
+    parts: Parts,
+}
+
+/// What a tokenizer is made of, whatever its family.
+pub(crate) struct Parts {
+    pub(crate) kind: Kind,
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) engine: Engine,
+    pub(crate) template: Template,
+    pub(crate) decoder: Option<tokenizers::DecoderWrapper>,
+    /// Ids that decoding leaves out, ascending.
+    pub(crate) special: Vec<u32>,
+    pub(crate) model_max_length: Option<usize>,
+}
+
+/// What turns a text into ids.
+pub(crate) enum Engine {
+    /// WordPiece over BERT's words, in this crate.
+    WordPiece(Encoder),
+    /// Anything else, in the `tokenizers` crate.
+    Pipeline(Box<Pipeline>),
+}
+
+impl Tokenizer {
+    pub(crate) const SUPPORTED_GGUF: &str = "bert, or a whole tokenizer.json under `tokenizer.huggingface.json`";
+    pub(crate) const SUPPORTED_JSON: &str = "WordPiece";
+
+    pub(crate) fn from_parts(parts: Parts) -> Self {
+        Self { parts }
+    }
+
+    /// Reads the tokenizer of a GGUF file from its metadata.
+    ///
+    /// The key `tokenizer.huggingface.json` is used where present, else `tokenizer.ggml.model` names the family. For `bert`
+    /// the vocabulary is turned back into BERT's own, and the text is normalised as `tokenizer.ggml.normalizer.lowercase` and
+    /// `.strip_accents` say; files without these keys, which are most, are taken for lower-casing unless more than one in a
+    /// hundred tokens has a capital letter. The other settings are BERT's, for the format has no place for them.
+    ///
+    /// # Errors
+    ///
+    /// No tokenizer or one of another family, a missing or misshapen key, an empty or contradictory vocabulary.
+    pub fn from_gguf(metadata: Metadata<'_>) -> Result<Self, Error> {
+        gguf::build(metadata)
+    }
+
+    /// Reads a `tokenizer.json`. Its `truncation` and `padding` are ignored: they are settings of a program, not of a model.
+    ///
+    /// # Errors
+    ///
+    /// Not JSON, a part that is missing or misshapen (the error has its path), a model of another family, a normaliser,
+    /// splitter, post-processor or decoder that is not supported.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
+        json::build(&json::parse(bytes)?, None)
+    }
+
+    /// Reads the tokenizer of a Hugging Face model directory: `tokenizer.json`, or else the older `vocab.txt`.
+    ///
+    /// `tokenizer_config.json`, where present, gives [`model_max_length`](Self::model_max_length), and its `do_lower_case`,
+    /// `strip_accents` and `tokenize_chinese_chars` overrule `tokenizer.json`, as they do in the `transformers` library.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_json`](Self::from_json), with the file; files that cannot be read.
+    pub fn from_directory(dir: &Path) -> Result<Self, Error> {
+        directory::build(dir)
+    }
+
+    /// Tokenizes a text, with the special tokens that the model wants around it.
+    ///
+    /// The text is neither truncated nor padded. An empty text gives the special tokens alone. A special token that occurs in
+    /// the text, such as `[SEP]` spelt out, becomes that token, as in the Hugging Face libraries.
+    ///
+    /// # Errors
+    ///
+    /// None for WordPiece; families that can fail on a text will say how.
+    pub fn encode(&self, text: &str) -> Result<Encoding, Error> {
+        self.run(text, Window::All, true)
+    }
+
+    /// Tokenizes a text and keeps at most `max_tokens` tokens, special tokens included; these are always kept.
+    ///
+    /// Tokens are taken from one end of what [`encode`](Self::encode) gives between the special tokens, and
+    /// [`Encoding::dropped`] says how many. The text is still read to its end, for only so is that number exact; memory
+    /// beyond the result is bounded.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRoom`] if the special tokens alone are more than `max_tokens`.
+    pub fn encode_truncated(&self, text: &str, max_tokens: usize, side: TruncationSide) -> Result<Encoding, Error> {
+        self.run(text, self.window(max_tokens, side)?, true)
+    }
+
+    /// The ids of [`encode`](Self::encode), without the work for offsets.
+    ///
+    /// # Errors
+    ///
+    /// As `encode`.
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
+        Ok(self.run(text, Window::All, false)?.ids)
+    }
+
+    /// The ids of [`encode_truncated`](Self::encode_truncated) and the number of tokens dropped, without the work for offsets.
+    ///
+    /// # Errors
+    ///
+    /// As `encode_truncated`.
+    pub fn ids_truncated(
+        &self,
+        text: &str,
+        max_tokens: usize,
+        side: TruncationSide,
+    ) -> Result<(Vec<u32>, usize), Error> {
+        let encoding = self.run(text, self.window(max_tokens, side)?, false)?;
+        Ok((encoding.ids, encoding.dropped))
+    }
+
+    fn window(&self, max_tokens: usize, side: TruncationSide) -> Result<Window, Error> {
+        let special_tokens = self.special_token_count();
+        let room = max_tokens.checked_sub(special_tokens).ok_or(Error::NoRoom { max_tokens, special_tokens })?;
+        Ok(match side {
+            TruncationSide::Right => Window::First(room),
+            TruncationSide::Left => Window::Last(room),
+        })
+    }
+
+    fn run(&self, text: &str, window: Window, with_offsets: bool) -> Result<Encoding, Error> {
+        let Parts { engine, vocabulary, template, .. } = &self.parts;
+        let mut collector = Collector::new(window, with_offsets, text.len());
+        match engine {
+            Engine::WordPiece(encoder) => encoder.encode(text, vocabulary, &mut collector),
+            Engine::Pipeline(pipeline) => pipeline.encode(text, &mut collector)?,
+        }
+        Ok(collector.finish(&template.before, &template.after))
+    }
+
+    /// The text that ids stand for, as far as it can be told: special tokens are left out, and what normalisation removed
+    /// (case, accents, the exact spaces) stays lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownId`] for an id that no token has.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
+        let Parts { vocabulary, special, decoder, .. } = &self.parts;
+        let mut tokens = Vec::with_capacity(ids.len());
+        for &id in ids {
+            let token = vocabulary.token(id).ok_or(Error::UnknownId { id, vocab_size: vocabulary.len() })?;
+            if special.binary_search(&id).is_err() {
+                tokens.push(token.to_owned());
+            }
+        }
+        match decoder {
+            None => Ok(tokens.join(" ")),
+            Some(decoder) => decoder
+                .decode(tokens)
+                .map_err(|e| Error::Component { place: "decoder".to_owned(), message: e.to_string() }),
+        }
+    }
+
+    /// The token with this id, as the vocabulary has it (`##ing`).
+    #[must_use]
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.parts.vocabulary.token(id).map(str::to_owned)
+    }
+
+    /// The id of a token, as the vocabulary has it.
+    #[must_use]
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.parts.vocabulary.id(token)
+    }
+
+    /// One more than the highest id. A model must have at least so many rows of embeddings.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.parts.vocabulary.len()
+    }
+
+    /// The family.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.parts.kind
+    }
+
+    /// How many special tokens every text gets around it.
+    #[must_use]
+    pub fn special_token_count(&self) -> usize {
+        self.parts.template.len()
+    }
+
+    /// The longest input, in tokens, that `tokenizer_config.json` allows. `None` where it has no limit or there is no such
+    /// file; a GGUF file keeps this number with the model (`*.context_length`), not with the tokenizer.
+    #[must_use]
+    pub fn model_max_length(&self) -> Option<usize> {
+        self.parts.model_max_length
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("kind", &self.kind())
+            .field("vocab_size", &self.vocab_size())
+            .field("special_token_count", &self.special_token_count())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,177 @@
+//! Tokens by id and ids by token.
+
+use std::collections::HashMap;
+
+use crate::error::{Error, quote};
+
+/// The highest number of ids a vocabulary may have. The largest in use has some 256 thousand.
+pub(crate) const MAX_IDS: usize = 1 << 21;
+
+/// A hash map with a seeded, fast hash; keys come from files.
+pub(crate) type Map<K> = HashMap<K, u32, ahash::RandomState>;
+
+/// The tokens of a model and those added to it. Ids may have gaps.
+#[derive(Debug, Default)]
+pub(crate) struct Vocabulary {
+    /// All tokens one after the other.
+    text: String,
+    /// Start and end in `text`, by id; `GAP` where an id has no token.
+    spans: Vec<(u32, u32)>,
+    /// The ids of the model's own tokens.
+    model: Map<Box<str>>,
+    /// The ids of tokens added beside the model's: the model never produces them by itself.
+    added: Map<Box<str>>,
+}
+
+const GAP: (u32, u32) = (u32::MAX, u32::MAX);
+
+impl Vocabulary {
+    pub(crate) fn with_capacity(tokens: usize) -> Self {
+        let tokens = tokens.min(MAX_IDS);
+        Self {
+            text: String::with_capacity(tokens * 8),
+            spans: Vec::with_capacity(tokens),
+            model: Map::with_capacity_and_hasher(tokens, ahash::RandomState::new()),
+            added: Map::default(),
+        }
+    }
+
+    /// Adds a token of the model.
+    ///
+    /// # Errors
+    ///
+    /// The token or the id is taken, or the id is beyond [`MAX_IDS`]; `place` names the list it comes from.
+    pub(crate) fn insert(&mut self, token: &str, id: u32, place: &str) -> Result<(), Error> {
+        if let Some(other) = self.model.get(token) {
+            let found = format!("{} twice, at ids {other} and {id}", quote(token));
+            return Err(Error::unexpected(place, "distinct tokens", found));
+        }
+        self.place(token, id, place)?;
+        self.model.insert(token.into(), id);
+        Ok(())
+    }
+
+    /// Adds a token that stands beside the model. One that the model already has must have the same id.
+    pub(crate) fn insert_added(&mut self, token: &str, id: u32, place: &str) -> Result<(), Error> {
+        match self.id(token) {
+            Some(known) if known == id => return Ok(()),
+            Some(known) => {
+                let expected = format!("id {known} for {}, as in the vocabulary", quote(token));
+                return Err(Error::unexpected(place, expected, format!("id {id}")));
+            }
+            None => {}
+        }
+        self.place(token, id, place)?;
+        self.added.insert(token.into(), id);
+        Ok(())
+    }
+
+    fn place(&mut self, token: &str, id: u32, place: &str) -> Result<(), Error> {
+        let index = id as usize;
+        if index >= MAX_IDS {
+            return Err(Error::unexpected(
+                place,
+                format!("ids below {MAX_IDS}"),
+                format!("{} with id {id}", quote(token)),
+            ));
+        }
+        if let Some(other) = self.token(id) {
+            let found = format!("id {id} for both {} and {}", quote(other), quote(token));
+            return Err(Error::unexpected(place, "one token for each id", found));
+        }
+        let start = u32::try_from(self.text.len());
+        let end = u32::try_from(self.text.len().saturating_add(token.len()));
+        let (Ok(start), Ok(end)) = (start, end) else {
+            return Err(Error::unexpected(place, "tokens of less than 4 GiB together", "more"));
+        };
+        if index >= self.spans.len() {
+            self.spans.resize(index + 1, GAP);
+        }
+        self.text.push_str(token);
+        self.spans[index] = (start, end);
+        Ok(())
+    }
+
+    /// One more than the highest id.
+    pub(crate) fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    pub(crate) fn token(&self, id: u32) -> Option<&str> {
+        let (start, end) = *self.spans.get(id as usize)?;
+        self.text.get(start as usize..end as usize)
+    }
+
+    /// The id of any token.
+    pub(crate) fn id(&self, token: &str) -> Option<u32> {
+        self.added.get(token).or_else(|| self.model.get(token)).copied()
+    }
+
+    /// The id of a token of the model itself.
+    pub(crate) fn model_id(&self, token: &str) -> Option<u32> {
+        self.model.get(token).copied()
+    }
+
+    /// The model's own tokens, in no order.
+    pub(crate) fn model_tokens(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.model.iter().map(|(token, id)| (&**token, *id))
+    }
+
+    /// Checks an id that a file names elsewhere.
+    pub(crate) fn expect_id(&self, id: u32, place: &str) -> Result<(), Error> {
+        match self.token(id) {
+            Some(_) => Ok(()),
+            None => {
+                Err(Error::unexpected(place, format!("the id of one of the {} tokens", self.len()), format!("id {id}")))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_not_tokens() {
+        let mut vocabulary = Vocabulary::default();
+        vocabulary.insert("a", 3, "vocab").unwrap();
+        vocabulary.insert("", 1, "vocab").unwrap();
+        assert_eq!(vocabulary.len(), 4);
+        assert_eq!([0, 1, 2, 3, 4].map(|id| vocabulary.token(id)), [None, Some(""), None, Some("a"), None]);
+        assert!(vocabulary.expect_id(2, "x").is_err());
+    }
+
+    #[test]
+    fn added_tokens_are_found_but_not_by_the_model() {
+        let mut vocabulary = Vocabulary::default();
+        vocabulary.insert("a", 0, "vocab").unwrap();
+        vocabulary.insert_added("a", 0, "added").unwrap();
+        vocabulary.insert_added("b", 1, "added").unwrap();
+        assert_eq!((vocabulary.id("b"), vocabulary.model_id("b")), (Some(1), None));
+        assert_eq!((vocabulary.id("a"), vocabulary.model_id("a")), (Some(0), Some(0)));
+    }
+
+    #[test]
+    fn clashes_are_named() {
+        let mut vocabulary = Vocabulary::default();
+        vocabulary.insert("a", 0, "vocab").unwrap();
+        let message = |result: Result<(), Error>| result.unwrap_err().to_string();
+        assert_eq!(
+            message(vocabulary.insert("a", 1, "vocab")),
+            r#"vocab: expected distinct tokens, found "a" twice, at ids 0 and 1"#
+        );
+        assert_eq!(
+            message(vocabulary.insert("b", 0, "vocab")),
+            r#"vocab: expected one token for each id, found id 0 for both "a" and "b""#
+        );
+        assert_eq!(
+            message(vocabulary.insert("c", u32::MAX, "vocab")),
+            r#"vocab: expected ids below 2097152, found "c" with id 4294967295"#
+        );
+        assert_eq!(
+            message(vocabulary.insert_added("a", 7, "added")),
+            r#"added: expected id 0 for "a", as in the vocabulary, found id 7"#
+        );
+    }
+}

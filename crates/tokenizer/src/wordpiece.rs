@@ -1,0 +1,294 @@
+//! WordPiece: a word is cut into the longest pieces of the vocabulary, from left to right.
+//!
+//! Source: Y. Wu et al., "Google's Neural Machine Translation System", 2016 (arXiv 1609.08144), section 4.1, in the form
+//! that BERT uses: pieces after the first are marked with `##`, and a word that cannot be covered becomes one unknown token.
+
+use aho_corasick::{AhoCorasick, MatchKind};
+
+use crate::bert::{Normalization, Splitter};
+use crate::encoding::Collector;
+use crate::error::{Error, quote};
+use crate::pipeline::Pipeline;
+use crate::template::Template;
+use crate::tokenizer::{Engine, Kind, Parts, Tokenizer};
+use crate::vocabulary::{Map, Vocabulary};
+
+/// The longest word, in characters, that a tokenizer may be told to cut up. The usual limit is 100. Cutting takes time that
+/// grows with its square, and this keeps a file from turning a long text without spaces into a hang.
+pub(crate) const MAX_WORD: usize = 1000;
+
+/// Everything a WordPiece tokenizer is made of, wherever it was read.
+pub(crate) struct WordPiece {
+    pub(crate) vocabulary: Vocabulary,
+    /// Tokens that are matched in the text before anything else happens to it.
+    pub(crate) added: Vec<tokenizers::AddedToken>,
+    /// How text becomes words.
+    pub(crate) words: Words,
+    /// The token for a word that cannot be covered.
+    pub(crate) unknown: String,
+    /// The mark of pieces that continue a word.
+    pub(crate) prefix: String,
+    /// Longer words, in characters, are unknown.
+    pub(crate) max_word: usize,
+    pub(crate) template: Template,
+    pub(crate) decoder: Option<tokenizers::DecoderWrapper>,
+    pub(crate) model_max_length: Option<usize>,
+    /// The document or key that is named when something does not fit.
+    pub(crate) place: &'static str,
+}
+
+/// How a text is normalised and split into words.
+pub(crate) enum Words {
+    /// As BERT does it, which nearly every model of this kind uses.
+    Bert(Normalization),
+    /// Any other way, by the `tokenizers` crate.
+    Other(Option<tokenizers::NormalizerWrapper>, Option<tokenizers::PreTokenizerWrapper>),
+}
+
+impl WordPiece {
+    /// Checks that the parts fit together and makes a tokenizer of them.
+    pub(crate) fn build(self) -> Result<Tokenizer, Error> {
+        let Self { vocabulary, added, words, unknown, prefix, max_word, template, decoder, .. } = self;
+        let place = self.place;
+        if vocabulary.len() == 0 {
+            return Err(Error::unexpected(place, "at least one token", "an empty vocabulary"));
+        }
+        let Some(unknown_id) = vocabulary.model_id(&unknown) else {
+            let found = format!("none among {} tokens", vocabulary.len());
+            return Err(Error::unexpected(place, format!("the unknown token {}", quote(&unknown)), found));
+        };
+        if max_word > MAX_WORD {
+            let expected = format!("max_input_chars_per_word of at most {MAX_WORD}");
+            return Err(Error::unexpected(place, expected, max_word.to_string()));
+        }
+        template.check(&vocabulary)?;
+        let plain = added.iter().all(|token| !(token.lstrip || token.rstrip || token.single_word || token.normalized));
+        let engine = match words {
+            Words::Bert(normalization) if plain => {
+                let pieces = Pieces::new(&vocabulary, &prefix, unknown_id, max_word);
+                let added = AddedTokens::new(&added, &vocabulary, place)?;
+                Engine::WordPiece(Encoder { splitter: Splitter::new(normalization), pieces, added })
+            }
+            words => {
+                let model = tokenizers::models::wordpiece::WordPiece::builder()
+                    .vocab(
+                        vocabulary
+                            .model_tokens()
+                            .map(|(token, id)| (token.to_owned(), id))
+                            .collect::<ahash::AHashMap<_, _>>(),
+                    )
+                    .unk_token(unknown)
+                    .continuing_subword_prefix(prefix)
+                    .max_input_chars_per_word(max_word)
+                    .build()
+                    .map_err(|e| Error::Component { place: place.to_owned(), message: e.to_string() })?;
+                let (normalizer, pre_tokenizer) = words.into_components();
+                Engine::Pipeline(Box::new(Pipeline::new(model.into(), normalizer, pre_tokenizer, &added, &vocabulary)?))
+            }
+        };
+        let mut special: Vec<u32> =
+            added.iter().filter(|token| token.special).filter_map(|token| vocabulary.id(&token.content)).collect();
+        special.sort_unstable();
+        Ok(Tokenizer::from_parts(Parts {
+            kind: Kind::WordPiece,
+            vocabulary,
+            engine,
+            template,
+            decoder,
+            special,
+            model_max_length: self.model_max_length,
+        }))
+    }
+}
+
+impl Words {
+    fn into_components(self) -> (Option<tokenizers::NormalizerWrapper>, Option<tokenizers::PreTokenizerWrapper>) {
+        match self {
+            Self::Other(normalizer, pre_tokenizer) => (normalizer, pre_tokenizer),
+            Self::Bert(Normalization { clean_text, handle_chinese_chars, strip_accents, lowercase }) => {
+                let normalizer = tokenizers::normalizers::BertNormalizer::new(
+                    clean_text,
+                    handle_chinese_chars,
+                    Some(strip_accents),
+                    lowercase,
+                );
+                (Some(normalizer.into()), Some(tokenizers::pre_tokenizers::bert::BertPreTokenizer.into()))
+            }
+        }
+    }
+}
+
+/// Cuts whole texts into tokens.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    splitter: Splitter,
+    pieces: Pieces,
+    added: Option<AddedTokens>,
+}
+
+impl Encoder {
+    /// Gives the tokens of `text`, without special tokens around them, to `out`.
+    pub(crate) fn encode(&self, text: &str, vocabulary: &Vocabulary, out: &mut Collector) {
+        let matcher = self.pieces.matcher(vocabulary);
+        let mut done = 0;
+        for (added, found) in
+            self.added.iter().flat_map(|added| added.automaton.find_iter(text).map(move |m| (added, m)))
+        {
+            self.splitter.split(&text[done..found.start()], done, matcher, out);
+            out.push(added.ids[found.pattern().as_usize()], (found.start(), found.end()));
+            done = found.end();
+        }
+        self.splitter.split(&text[done..], done, matcher, out);
+    }
+}
+
+/// Tokens that are taken out of the text before it is normalised, such as `[SEP]`.
+#[derive(Debug)]
+struct AddedTokens {
+    automaton: AhoCorasick,
+    ids: Vec<u32>,
+}
+
+impl AddedTokens {
+    /// `None` when there are no such tokens.
+    fn new(tokens: &[tokenizers::AddedToken], vocabulary: &Vocabulary, place: &str) -> Result<Option<Self>, Error> {
+        let tokens: Vec<(&str, u32)> = tokens
+            .iter()
+            .filter(|token| !token.content.is_empty())
+            .filter_map(|token| Some((token.content.as_str(), vocabulary.id(&token.content)?)))
+            .collect();
+        if tokens.is_empty() {
+            return Ok(None);
+        }
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(tokens.iter().map(|(content, _)| content))
+            .map_err(|e| Error::Component { place: place.to_owned(), message: format!("added tokens: {e}") })?;
+        Ok(Some(Self { automaton, ids: tokens.into_iter().map(|(_, id)| id).collect() }))
+    }
+}
+
+/// The vocabulary as the cutting needs it. Pieces that begin a word are looked up in the [`Vocabulary`].
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    /// Pieces that continue a word, without their prefix.
+    continuing: Map<Box<str>>,
+    /// The longest piece of each sort, in bytes.
+    longest_initial: usize,
+    longest_continuing: usize,
+    unknown: u32,
+    max_word: usize,
+}
+
+impl Pieces {
+    fn new(vocabulary: &Vocabulary, prefix: &str, unknown: u32, max_word: usize) -> Self {
+        let continuing: Map<Box<str>> = vocabulary
+            .model_tokens()
+            .filter_map(|(token, id)| Some((token.strip_prefix(prefix)?.into(), id)))
+            .collect();
+        Self {
+            longest_initial: vocabulary.model_tokens().map(|(token, _)| token.len()).max().unwrap_or(0),
+            longest_continuing: continuing.keys().map(|piece| piece.len()).max().unwrap_or(0),
+            continuing,
+            unknown,
+            max_word,
+        }
+    }
+
+    fn matcher<'a>(&'a self, vocabulary: &'a Vocabulary) -> Matcher<'a> {
+        Matcher { pieces: self, vocabulary }
+    }
+}
+
+/// A piece of a word: its id and its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) id: u32,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+/// Cuts words.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Matcher<'a> {
+    pieces: &'a Pieces,
+    vocabulary: &'a Vocabulary,
+}
+
+impl Matcher<'_> {
+    /// Replaces the contents of `out` by the pieces of a word that is not empty.
+    pub(crate) fn split(&self, word: &str, out: &mut Vec<Piece>) {
+        out.clear();
+        // The count of characters is never above that of bytes, and rarely needed.
+        let too_long = word.len() > self.pieces.max_word && word.chars().count() > self.pieces.max_word;
+        let mut start = 0;
+        while start < word.len() && !too_long {
+            let Some(piece) = self.longest(word, start) else { break };
+            start = piece.end;
+            out.push(piece);
+        }
+        if start < word.len() {
+            out.clear();
+            out.push(Piece { id: self.pieces.unknown, start: 0, end: word.len() });
+        }
+    }
+
+    /// The longest piece that begins at `start`.
+    fn longest(&self, word: &str, start: usize) -> Option<Piece> {
+        let longest = if start == 0 { self.pieces.longest_initial } else { self.pieces.longest_continuing };
+        let mut end = word.floor_char_boundary(start.saturating_add(longest).min(word.len()));
+        while end > start {
+            let text = &word[start..end];
+            let id =
+                if start == 0 { self.vocabulary.model_id(text) } else { self.pieces.continuing.get(text).copied() };
+            if let Some(id) = id {
+                return Some(Piece { id, start, end });
+            }
+            end = word.floor_char_boundary(end - 1);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(tokens: &[&str], max_word: usize, word: &str) -> Vec<u32> {
+        let mut vocabulary = Vocabulary::default();
+        for (id, token) in tokens.iter().enumerate() {
+            vocabulary.insert(token, id as u32, "vocab").unwrap();
+        }
+        let mut out = vec![];
+        Pieces::new(&vocabulary, "##", 0, max_word).matcher(&vocabulary).split(word, &mut out);
+        let covered: String = out.iter().map(|piece| &word[piece.start..piece.end]).collect();
+        assert_eq!(covered, word);
+        out.into_iter().map(|piece| piece.id).collect()
+    }
+
+    #[test]
+    fn the_longest_piece_wins_from_the_left() {
+        let tokens = ["?", "un", "una", "##a", "##aff", "##able", "##ab", "affable", "é", "##é"];
+        for (word, ids) in [
+            ("un", vec![1]),
+            ("una", vec![2]),
+            ("unaff", vec![0]),
+            ("unaable", vec![2, 5]),
+            ("unaaa", vec![2, 3, 3]),
+            ("unable", vec![0]),
+            ("affable", vec![7]),
+            ("éé", vec![8, 9]),
+            ("##a", vec![3]),
+            ("x", vec![0]),
+        ] {
+            assert_eq!(split(&tokens, 100, word), ids, "{word}");
+        }
+    }
+
+    #[test]
+    fn words_over_the_limit_are_unknown() {
+        let tokens = ["?", "é", "##é"];
+        assert_eq!(split(&tokens, 3, "ééé"), [1, 2, 2]);
+        assert_eq!(split(&tokens, 3, "éééé"), [0]);
+    }
+}
