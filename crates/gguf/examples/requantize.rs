@@ -2,10 +2,22 @@
 //! `cargo run -p docent-gguf --example requantize -- IN.gguf OUT.gguf Q8_0`.
 
 use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
 
 use docent_gguf::{Gguf, OwnedValue, Tensor, TensorType, Writer, codec};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [input, output, name] = &arguments[..] else {
         return Err("expected IN.gguf OUT.gguf TYPE".into());

@@ -340,7 +340,7 @@ fn version_hint(found: u32) -> &'static str {
 /// The most characters of a name from a file that an error shows.
 const SHOWN: usize = 96;
 
-/// A name out of a file made fit for one line of an error: escaped, and shortened in the middle of nothing.
+/// A name out of a file made fit for one line of an error: control characters escaped, long names cut.
 pub(crate) fn show(name: &str) -> String {
     let mut shown: String = name.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     if name.chars().nth(SHOWN).is_some() {

@@ -130,7 +130,10 @@ impl<'a> Named<'a> {
         let rest = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
         let (rest, count) = rest.rsplit_once("-of-")?;
         let (prefix, number) = rest.rsplit_once('-')?;
-        let digits = |text: &str| (text.len() == 5).then(|| text.parse::<u32>().ok()).flatten();
+        let digits = |text: &str| {
+            let five = text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+            five.then(|| text.parse().ok()).flatten()
+        };
         Some(Self { path, prefix, number: digits(number)?, count: digits(count)? })
     }
 
@@ -151,7 +154,7 @@ mod tests {
         let named = Named::parse(path).unwrap();
         assert_eq!((named.prefix, named.number, named.count), ("big-model", 2, 10));
         assert_eq!(named.sibling(1), Path::new("models/big-model-00001-of-00010.gguf"));
-        for other in ["a.gguf", "a-1-of-2.gguf", "a-00001-of-00002.bin", "a-00001-00002.gguf", "a-0000x-of-00002.gguf"]
+        for other in ["a.gguf", "a-1-of-2.gguf", "a-00001-of-00002.bin", "a-00001-00002.gguf", "a-+0001-of-00002.gguf"]
         {
             assert!(Named::parse(Path::new(other)).is_none(), "{other}");
         }

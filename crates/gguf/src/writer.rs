@@ -42,8 +42,9 @@ const BUFFER: usize = 1 << 20;
 /// assert_eq!(model.tensor("token_embd.weight").unwrap().n_rows(), 3);
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Writer {
+    alignment: u32,
     metadata: Vec<(String, OwnedValue)>,
     tensors: Vec<TensorInfo>,
     keys: HashSet<String>,
@@ -163,7 +164,13 @@ impl Writer {
     /// An empty file: no metadata, no tensors, alignment 32.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            alignment: DEFAULT_ALIGNMENT,
+            metadata: vec![],
+            tensors: vec![],
+            keys: HashSet::new(),
+            names: HashSet::new(),
+        }
     }
 
     /// Adds a metadata entry. Entries are written in the order in which they were added.
@@ -177,19 +184,11 @@ impl Writer {
     pub fn metadata(&mut self, key: impl Into<String>, value: impl Into<OwnedValue>) -> Result<&mut Self, WriteError> {
         let (key, value) = (key.into(), value.into());
         name_fits("key", &key, MAX_KEY_BYTES)?;
-        if key == ALIGNMENT_KEY {
-            let found = match value {
-                OwnedValue::U32(alignment) if alignment.is_power_of_two() && alignment <= MAX_ALIGNMENT => None,
-                OwnedValue::U32(alignment) => Some(alignment.to_string()),
-                ref other => Some(format!("a value of type {}", other.value_type())),
-            };
-            if let Some(found) = found {
-                return Err(WriteError::Alignment { found, limit: MAX_ALIGNMENT });
-            }
-        }
+        let alignment = if key == ALIGNMENT_KEY { alignment_of(&value)? } else { self.alignment };
         if !self.keys.insert(key.clone()) {
             return Err(WriteError::Duplicate { what: "key", name: show(&key) });
         }
+        self.alignment = alignment;
         self.metadata.push((key, value));
         Ok(self)
     }
@@ -319,11 +318,7 @@ impl Writer {
 
     /// How many zeros follow `length` bytes up to the next aligned position.
     fn padding(&self, length: u64) -> usize {
-        let alignment = self.metadata.iter().find_map(|(key, value)| match value {
-            OwnedValue::U32(alignment) if key == ALIGNMENT_KEY => Some(*alignment),
-            _ => None,
-        });
-        let alignment = u64::from(alignment.unwrap_or(DEFAULT_ALIGNMENT));
+        let alignment = u64::from(self.alignment);
         ((alignment - length % alignment) % alignment) as usize // below 2 MiB
     }
 
@@ -376,6 +371,24 @@ impl DataSink<'_> {
     fn wrong_length(&self, found: u64) -> WriteError {
         WriteError::DataLength { name: show(&self.tensor.name), expected: self.tensor.n_bytes, found }
     }
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The alignment that a value of its key sets.
+fn alignment_of(value: &OwnedValue) -> Result<u32, WriteError> {
+    let found = match value {
+        OwnedValue::U32(alignment) if alignment.is_power_of_two() && *alignment <= MAX_ALIGNMENT => {
+            return Ok(*alignment);
+        }
+        OwnedValue::U32(alignment) => alignment.to_string(),
+        other => format!("a value of type {}", other.value_type()),
+    };
+    Err(WriteError::Alignment { found, limit: MAX_ALIGNMENT })
 }
 
 fn name_fits(what: &'static str, name: &str, limit: u64) -> Result<(), WriteError> {
