@@ -65,7 +65,9 @@ fn tensors(model: &Gguf) {
         assert_eq!(decoded.is_ok(), ty.is_supported());
         // What stands for itself comes back as it was; NaN, whose bits may change, and block formats, which have many codes
         // for one number, do not.
-        if matches!(ty, TensorType::F32 | TensorType::F16 | TensorType::BF16) && !values.iter().any(|value| value.is_nan()) {
+        if matches!(ty, TensorType::F32 | TensorType::F16 | TensorType::BF16)
+            && !values.iter().any(|value| value.is_nan())
+        {
             let mut again = vec![];
             codec::quantize(ty, values, &mut again).expect("these numbers came from this type");
             assert_eq!(again, &tensor.bytes()[..bytes]);
