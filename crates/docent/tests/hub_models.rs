@@ -1,0 +1,229 @@
+//! What becomes a model: folders, repositories, names of the catalogue, addresses. The hub is a server on this machine.
+
+#![allow(clippy::unwrap_used)] // clippy sees tests in functions marked as such, not in their helpers
+
+mod hub_server;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use docent::ModelRef;
+use docent::hub::{Error, Hub, Quant, Silent};
+use hub_server::place::{Place, assert_content, content, message};
+use hub_server::{COMMIT, Reply, Repos, Server, file_reply, sha256};
+
+fn folder_repos() -> Repos {
+    Repos::default()
+        .with("u/r", "config.json", "{}")
+        .with("u/r", "tokenizer.json", "{\"t\": 1}")
+        .with("u/r", "modules.json", r#"[{"path": ""}, {"path": "1_Pooling"}, {"path": "2_Normalize"}]"#)
+        .with("u/r", "1_Pooling/config.json", "{\"pooling_mode_cls_token\": true}")
+        .with("u/r", "model.safetensors", "weights")
+        .with("u/r", "pytorch_model.bin", "other weights")
+}
+
+#[test]
+fn a_safetensors_folder_comes_whole_with_the_weights_last() {
+    let (place, server) = (Place::new(), Server::hub(folder_repos()));
+    let (hub, model) = (place.hub(&server.url), "hf:u/r".parse::<ModelRef>().unwrap());
+    let folder = hub.fetch(&model, None, &Silent).unwrap();
+    assert_eq!(
+        std::fs::read_to_string(folder.join("1_Pooling/config.json")).unwrap(),
+        "{\"pooling_mode_cls_token\": true}"
+    );
+    assert!(!folder.join("pytorch_model.bin").exists());
+    assert!(server.gets().last().unwrap().path.ends_with("/model.safetensors"));
+    assert!(server.gets().iter().all(|r| r.path.starts_with(&format!("/u/r/resolve/{COMMIT}/"))), "one commit");
+    let before = server.connections();
+    assert_eq!(hub.fetch(&model, Some(Quant::Original), &Silent).unwrap(), folder);
+    assert_eq!(hub.cached(&model, None), Some(folder.clone()));
+    assert_eq!(server.connections(), before);
+
+    // A small file that changed is noticed as well as the weights.
+    let config = std::fs::canonicalize(folder.join("tokenizer.json")).unwrap();
+    std::fs::write(config, "{\"t\": 2}").unwrap();
+    assert_eq!(hub.cached(&model, None), None);
+    hub.fetch(&model, None, &Silent).unwrap();
+    assert_eq!(std::fs::read_to_string(folder.join("tokenizer.json")).unwrap(), "{\"t\": 1}");
+}
+
+#[test]
+fn a_folder_without_its_pooling_is_completed_or_used_offline() {
+    let (place, server) = (Place::new(), Server::hub(folder_repos()));
+    let (hub, model) = (place.hub(&server.url), "hf:u/r".parse::<ModelRef>().unwrap());
+    let folder = place.repo().join("snapshots").join(COMMIT);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(place.repo().join("refs")).unwrap();
+    std::fs::write(place.repo().join("refs/main"), COMMIT).unwrap();
+    for (name, text) in [("config.json", "{}"), ("tokenizer.json", "{\"t\": 1}"), ("model.safetensors", "weights")] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    assert_eq!(hub.cached(&model, None), None, "somebody who only needs the encoder has fetched it");
+    assert_eq!(hub.clone().offline(true).fetch(&model, None, &Silent).unwrap(), folder);
+    assert_eq!(server.connections(), 0);
+    assert_eq!(hub.fetch(&model, None, &Silent).unwrap(), folder);
+    assert!(folder.join("1_Pooling/config.json").exists());
+    assert_eq!(hub.cached(&model, None), Some(folder));
+}
+
+#[test]
+fn a_repository_is_searched_for_the_wanted_format() {
+    let repos = Repos::default()
+        .with("u/r", "m-F16.gguf", "GGUF 16")
+        .with("u/r", "m-Q8_0-00001-of-00002.gguf", "GGUF 8a")
+        .with("u/r", "m-Q8_0-00002-of-00002.gguf", "GGUF 8b");
+    let (place, server) = (Place::new(), Server::hub(repos));
+    let (hub, model) = (place.hub(&server.url), "hf:u/r".parse::<ModelRef>().unwrap());
+    let f16 = hub.fetch(&model, Some(Quant::F16), &Silent).unwrap();
+    assert_eq!(std::fs::read_to_string(&f16).unwrap(), "GGUF 16");
+    assert_eq!(hub.fetch(&model, None, &Silent).unwrap(), f16, "what is here is good enough when nothing is asked for");
+    let q8 = hub.fetch(&model, Some(Quant::Q8_0), &Silent).unwrap();
+    assert!(q8.ends_with("m-Q8_0-00001-of-00002.gguf") && q8.with_file_name("m-Q8_0-00002-of-00002.gguf").exists());
+    assert_eq!(hub.fetch(&model, None, &Silent).unwrap(), q8);
+    let error = hub.fetch(&model, Some(Quant::Q4_K_M), &Silent).unwrap_err();
+    assert!(message(&error).contains("F16, Q8_0"), "{error}");
+    let error = hub.fetch(&model, Some(Quant::Original), &Silent).unwrap_err();
+    assert!(matches!(error, Error::NoModelFile { .. }), "{error:?}");
+}
+
+/// "Converts" by writing down what it was given.
+fn with_converter(hub: Hub) -> Hub {
+    hub.converter(Arc::new(|folder, out, quant| {
+        let weights = std::fs::read_to_string(folder.join("model.safetensors"))?;
+        if weights.contains("strange") {
+            return Err("unknown architecture \"strange\"".into());
+        }
+        Ok(std::fs::write(out, format!("GGUF {quant} of {weights}"))?)
+    }))
+}
+
+#[test]
+fn a_folder_is_converted_when_a_format_is_asked_for() {
+    let (place, server) = (Place::new(), Server::hub(folder_repos()));
+    let (hub, model) = (with_converter(place.hub(&server.url)), "hf:u/r".parse::<ModelRef>().unwrap());
+    let path = hub.fetch(&model, Some(Quant::F16), &Silent).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "GGUF F16 of weights");
+    assert!(path.starts_with(place.dir.path().join("docent/models")));
+    let before = server.connections();
+    assert_eq!(hub.fetch(&model, Some(Quant::F16), &Silent).unwrap(), path);
+    assert_eq!(hub.cached(&model, Some(Quant::F16)), Some(path));
+    // The folder is here, so another format needs no network either.
+    hub.clone().offline(true).fetch(&model, Some(Quant::Q8_0), &Silent).unwrap();
+    assert_eq!(server.connections(), before);
+    let error = hub.fetch(&model, Some(Quant::Q4_0), &Silent).unwrap_err();
+    assert!(matches!(error, Error::NoSuchQuant { .. }), "{error:?}");
+}
+
+fn entry_repos(repo: &str, weights: &str) -> Repos {
+    Repos::default().with(repo, "config.json", "{}").with(repo, "vocab.txt", "v").with(
+        repo,
+        "model.safetensors",
+        weights,
+    )
+}
+
+#[test]
+fn a_model_of_the_catalogue_comes_as_gguf_or_is_converted() {
+    let place = Place::new();
+    let repos = entry_repos("thenlper/gte-small", "weights").with(
+        "CompendiumLabs/bge-small-en-v1.5-gguf",
+        "bge-small-en-v1.5-q8_0.gguf",
+        "GGUF b",
+    );
+    let server = Server::hub(repos);
+    let hub = with_converter(place.hub(&server.url));
+    let fetch = |name: &str, quant| hub.fetch(&name.parse().unwrap(), quant, &Silent);
+    assert_eq!(std::fs::read_to_string(fetch("BGE-small-en-v1.5", None).unwrap()).unwrap(), "GGUF b");
+    let path = fetch("thenlper/gte-small", None).unwrap();
+    assert_eq!(path, place.dir.path().join("docent/models/gte-small/gte-small-Q8_0.gguf"));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "GGUF Q8_0 of weights");
+    assert!(fetch("gte-small", Some(Quant::Original)).unwrap().is_dir());
+    let before = server.connections();
+    assert_eq!(fetch("gte-small", None).unwrap(), path);
+    assert_eq!(server.connections(), before);
+    let error = fetch("gte-small", Some(Quant::Q2_K)).unwrap_err();
+    assert!(message(&error).contains("Q8_0, F16, BF16, F32, original"), "{error}");
+    let error = fetch("bge-small-en-v1.5", Some(Quant::F32)).unwrap_err();
+    assert!(
+        message(&error).contains("hf:CompendiumLabs/bge-small-en-v1.5-gguf")
+            && message(&error).contains("hf:BAAI/bge-small-en-v1.5"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_model_that_cannot_be_converted_is_kept_as_it_is_unless_a_format_was_asked_for() {
+    let (place, server) = (Place::new(), Server::hub(entry_repos("thenlper/gte-small", "strange weights")));
+    let hub = with_converter(place.hub(&server.url));
+    let model = "gte-small".parse::<ModelRef>().unwrap();
+    assert!(hub.fetch(&model, None, &Silent).unwrap().is_dir());
+    let error = hub.fetch(&model, Some(Quant::F16), &Silent).unwrap_err();
+    assert!(matches!(error, Error::Convert { .. }), "{error:?}");
+    assert!(message(&error).contains("strange"));
+    let leftovers = std::fs::read_dir(place.dir.path().join("docent/models/gte-small")).unwrap();
+    assert_eq!(leftovers.flatten().map(|e| e.file_name()).collect::<Vec<_>>(), [".lock"]);
+}
+
+#[test]
+fn a_file_by_address() {
+    let place = Place::new();
+    let server = Server::start(|request| match request.path.as_str() {
+        "/a/m.gguf?sig=1" => file_reply("m.gguf", &content(), request),
+        "/page.gguf" => Reply { status: 200, body: b"<html>".to_vec(), ..Reply::default() },
+        _ => Reply::status(404),
+    });
+    let hub = place.hub(&server.url);
+    let fetch = |text: String| hub.fetch(&text.parse().unwrap(), None, &Silent);
+    let good = format!("{}/a/m.gguf?sig=1", server.url);
+    let path = fetch(good.clone()).unwrap();
+    assert_content(&path);
+    assert!(path.ends_with("m.gguf") && path.starts_with(place.dir.path().join("docent/urls")));
+    let before = server.connections();
+    assert_eq!(fetch(good.clone()).unwrap(), path);
+    assert_eq!(hub.cached(&good.parse().unwrap(), None), Some(path));
+    assert_eq!(server.connections(), before);
+
+    fetch(format!("{good}#sha256={}", sha256(&content()))).unwrap();
+    let error = fetch(format!("{good}#sha256={}", "0".repeat(64))).unwrap_err();
+    assert!(matches!(error, Error::WrongHash { .. }), "{error:?}");
+    let error = fetch(format!("{}/page.gguf", server.url)).unwrap_err();
+    assert!(message(&error).contains("\"<htm\""), "{error}");
+    assert!(fetch(format!("{}/page.gguf", server.url)).is_err(), "the page was not kept");
+    assert!(matches!(fetch(format!("{}/none.gguf", server.url)), Err(Error::NotFound { .. })));
+}
+
+#[test]
+fn an_address_whose_file_has_changed_is_not_continued() {
+    let place = Place::new();
+    let (version, requests) = (Arc::new(AtomicUsize::new(1)), Arc::new(AtomicUsize::new(0)));
+    let (server_version, server_requests) = (version.clone(), requests.clone());
+    let server = Server::start(move |request| {
+        let version = server_version.load(Ordering::SeqCst);
+        let mut body = content();
+        body[4] = u8::try_from(version).unwrap();
+        let tag = format!("\"v{version}\"");
+        let same = request.headers.get("if-range") == Some(&tag);
+        let reply = match request.range().filter(|_| same) {
+            Some(from) => {
+                let range = format!("bytes {from}-{}/{}", body.len() - 1, body.len());
+                Reply { status: 206, body: body[from..].to_vec(), ..Reply::default() }.header("content-range", range)
+            }
+            None => Reply { status: 200, body, ..Reply::default() },
+        };
+        let reply = reply.header("etag", tag);
+        let broken = request.method == "GET" && server_requests.fetch_add(1, Ordering::SeqCst) < 2;
+        if broken { reply.cut(1000) } else { reply }
+    });
+    let hub = place.hub(&server.url).retries(0, Duration::ZERO);
+    let model: ModelRef = format!("{}/m.gguf", server.url).parse().unwrap();
+    assert!(matches!(hub.fetch(&model, None, &Silent), Err(Error::ShortBody { found: 1000, .. })));
+    assert!(
+        matches!(hub.fetch(&model, None, &Silent), Err(Error::ShortBody { found: 2000, .. })),
+        "the same version goes on"
+    );
+    version.store(2, Ordering::SeqCst);
+    let path = hub.fetch(&model, None, &Silent).unwrap();
+    assert_eq!(std::fs::read(path).unwrap()[4], 2);
+    assert_eq!(server.gets().last().unwrap().range(), None);
+}
