@@ -3,6 +3,8 @@
 //! `cargo bench -p docent-kernels`; `DOCENT_ISA` caps the instruction set. A linear layer's figure is in
 //! multiply-accumulates a second ("item" = one).
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use docent_kernels::{Activation, Epilogue, Executor, Heads, Isa, Linear, Matrix, Norm, RawMatrix, Sequences};

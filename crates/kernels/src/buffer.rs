@@ -35,13 +35,18 @@ pub(crate) struct AlignedBuffer<T> {
 
 impl<T: Plain> AlignedBuffer<T> {
     pub(crate) fn zeroed(len: usize) -> Self {
-        let lines = (len * size_of::<T>()).div_ceil(size_of::<CacheLine>());
-        AlignedBuffer { lines: vec![CacheLine([0; 64]); lines], len, element: PhantomData }
+        AlignedBuffer { lines: vec![CacheLine([0; 64]); Self::lines_for(len)], len, element: PhantomData }
+    }
+
+    /// Cache lines that hold `len` values.
+    fn lines_for(len: usize) -> usize {
+        let bytes = len.checked_mul(size_of::<T>()).expect("the size of a buffer fits the address space");
+        bytes.div_ceil(size_of::<CacheLine>())
     }
 
     /// Makes room for `len` values. Values already there are kept as whatever they were.
     pub(crate) fn grow(&mut self, len: usize) {
-        let lines = (len * size_of::<T>()).div_ceil(size_of::<CacheLine>());
+        let lines = Self::lines_for(len);
         if lines > self.lines.len() {
             self.lines.resize(lines, CacheLine([0; 64]));
         }
@@ -66,7 +71,7 @@ impl<T: Plain> AlignedBuffer<T> {
 
 /// A matrix of `f32`, one row a token, made and taken back by an [`Executor`](crate::Executor).
 ///
-/// Rows are padded to a multiple of sixteen columns, so that kernels write whole vectors; the padding is never read.
+/// Rows are padded to a multiple of sixteen columns, so that kernels write whole vectors; nothing depends on what the padding holds.
 pub struct Matrix {
     buffer: AlignedBuffer<f32>,
     rows: usize,
@@ -76,13 +81,18 @@ pub struct Matrix {
 
 impl Matrix {
     pub(crate) fn stride_of(columns: usize) -> usize {
-        columns.next_multiple_of(PANEL)
+        columns.checked_next_multiple_of(PANEL).expect("a row fits the address space")
+    }
+
+    /// Values of the memory of `rows` x `columns`, padding included.
+    pub(crate) fn len_of(rows: usize, columns: usize) -> usize {
+        rows.checked_mul(Self::stride_of(columns)).expect("a matrix fits the address space")
     }
 
     /// Shapes `buffer` as `rows` x `columns`; the values are whatever the buffer held.
     pub(crate) fn from_buffer(mut buffer: AlignedBuffer<f32>, rows: usize, columns: usize) -> Self {
         let stride = Self::stride_of(columns);
-        buffer.grow(rows * stride);
+        buffer.grow(Self::len_of(rows, columns));
         Matrix { buffer, rows, columns, stride }
     }
 

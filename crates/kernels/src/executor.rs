@@ -93,7 +93,7 @@ impl Executor {
 
     /// A matrix with room for `rows` rows of `columns` values, which are not initialised to anything in particular.
     pub fn matrix(&mut self, rows: usize, columns: usize) -> Matrix {
-        let needed = rows * Matrix::stride_of(columns);
+        let needed = Matrix::len_of(rows, columns);
         // The smallest buffer that is large enough, or else the largest, which grows least.
         let best = (0..self.free.len()).min_by_key(|&i| {
             let capacity = self.free[i].capacity();
@@ -124,20 +124,27 @@ impl Executor {
     /// # Panics
     /// If an id is not below its table's rows, or the numbers of ids, rows and columns do not agree.
     pub fn embed(&mut self, parts: &[(&EmbeddingTable, &[u32])], out: &mut Matrix) {
-        let mut part = vec![0.0; out.columns()];
-        for row in 0..out.rows() {
-            let out = out.row_mut(row);
-            out.fill(0.0);
-            for (table, ids) in parts {
-                assert_eq!(table.columns(), out.len(), "columns of an embedding table");
-                let id = ids[row] as usize;
-                assert!(id < table.rows(), "id {id} of {}", table.rows());
-                table.look_up(id, &mut part);
-                for (out, value) in out.iter_mut().zip(&part) {
-                    *out += value;
-                }
+        let (rows, columns, stride) = (out.rows(), out.columns(), out.stride());
+        for (table, ids) in parts {
+            assert_eq!(table.columns(), columns, "columns of an embedding table");
+            assert_eq!(ids.len(), rows, "ids of an embedding table");
+            if let Some(id) = ids.iter().find(|&&id| id as usize >= table.rows()) {
+                panic!("id {id} in a table of {} rows", table.rows());
             }
         }
+        let (kernels, data) = (self.kernels, Shared(out.as_mut_ptr()));
+        self.for_row_blocks(rows, |rows| {
+            for row in rows {
+                let to = data.get().wrapping_add(row * stride);
+                // SAFETY: `row` is a row of `out` that no other job has.
+                unsafe { std::slice::from_raw_parts_mut(to, columns) }.fill(0.0);
+                for (table, ids) in parts {
+                    let encoded = table.row(ids[row] as usize);
+                    // SAFETY: an encoded row of the table has `columns` values, and so has the row at `to`.
+                    unsafe { (kernels.add_decoded)(table.weight_type(), encoded.as_ptr(), columns, to) };
+                }
+            }
+        });
     }
 
     /// Normalises every row in place.
@@ -241,7 +248,7 @@ impl Executor {
     /// # Panics
     /// If the shapes do not agree.
     pub fn attention(&mut self, qkv: &Matrix, sequences: &Sequences, heads: &Heads, out: &mut Matrix) {
-        let width = heads.count * heads.dim;
+        let width = heads.count.checked_mul(heads.dim).expect("the columns of all heads fit the address space");
         assert_eq!((qkv.rows(), qkv.columns()), (sequences.tokens(), 3 * width), "shape of a query-key-value matrix");
         assert_eq!((out.rows(), out.columns()), (sequences.tokens(), width), "shape of an attention output");
         let threads = self.threads.as_ref().map_or(1, |pool| pool.threads());
@@ -315,7 +322,7 @@ impl Executor {
                 (0..panels).for_each(|panel| job(rows.clone(), panel));
             });
         } else {
-            let block = panels.div_ceil(4 * threads);
+            let block = panels.div_ceil(4 * threads).max(1);
             self.for_jobs(panels.div_ceil(block), |index, _| {
                 (index * block..panels.min((index + 1) * block)).for_each(|panel| job(0..rows, panel));
             });

@@ -3,6 +3,7 @@
 use crate::generic::attention::AttentionHead;
 use crate::generic::gemm_float::GemmFloat;
 use crate::generic::gemm_q8::GemmQ8;
+use crate::weights::WeightType;
 
 /// One instruction set's entry points, at the granularity of a panel, a row or a head: coarse enough that the indirect
 /// call costs nothing, fine enough that the executor decides how work is split.
@@ -16,9 +17,12 @@ pub(crate) struct Kernels {
     pub(crate) gemm_f16: unsafe fn(&GemmFloat<half::f16>),
     pub(crate) gemm_bf16: unsafe fn(&GemmFloat<half::bf16>),
     pub(crate) quantize: unsafe fn(row: *const f32, columns: usize, codes: *mut i16, scales: *mut f32),
-    pub(crate) layer_norm:
-        unsafe fn(row: *mut f32, columns: usize, weight: *const f32, bias: *const f32, epsilon: f32),
+    pub(crate) layer_norm: unsafe fn(row: *mut f32, columns: usize, weight: *const f32, bias: *const f32, epsilon: f32),
+    pub(crate) add_decoded: unsafe fn(ty: WeightType, bytes: *const u8, columns: usize, out: *mut f32),
     pub(crate) attention: unsafe fn(&AttentionHead),
+    /// Elementary functions, for the tests of their errors: each replaces `count` values, a multiple of eight.
+    #[cfg(test)]
+    pub(crate) exp: unsafe fn(values: *mut f32, count: usize),
 }
 
 /// Compiles the generic bodies for one [`crate::generic::Simd`] and lists them in a table named `KERNELS`.
@@ -59,9 +63,20 @@ macro_rules! kernel_table {
             unsafe { crate::generic::rows::layer_norm::<$simd>(row, columns, weight, bias, epsilon) }
         }
         $($(#[$attribute])*)?
+        unsafe fn add_decoded(ty: crate::weights::WeightType, bytes: *const u8, columns: usize, out: *mut f32) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::rows::add_decoded::<$simd>(ty, bytes, columns, out) }
+        }
+        $($(#[$attribute])*)?
         unsafe fn attention(args: &AttentionHead) {
             // SAFETY: passed on from the caller, compiled for the instruction set.
             unsafe { crate::generic::attention::attention::<$simd>(args) }
+        }
+        #[cfg(test)]
+        $($(#[$attribute])*)?
+        unsafe fn exp(values: *mut f32, count: usize) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::math::tests::map_exp::<$simd>(values, count) }
         }
 
         pub(crate) static KERNELS: crate::kernels::Kernels = crate::kernels::Kernels {
@@ -72,7 +87,10 @@ macro_rules! kernel_table {
             gemm_bf16,
             quantize,
             layer_norm,
+            add_decoded,
             attention,
+            #[cfg(test)]
+            exp,
         };
     };
 }

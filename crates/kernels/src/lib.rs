@@ -1,4 +1,108 @@
-//! kernels
+//! The arithmetic of transformer encoders on a CPU.
+//!
+//! A forward pass through a model such as MiniLM or BGE is a few dozen calls of six operations. This crate is those
+//! operations, and nothing else: it knows no file format, no architecture and no model name. [`Executor`] is the way in.
+//!
+//! | operation | what it computes |
+//! |---|---|
+//! | [`Executor::embed`] | sums of rows looked up in tables (tokens, positions, segments) |
+//! | [`Executor::layer_norm`] | LayerNorm of every row, in place |
+//! | [`Executor::linear`] | `W x + b` for every row, with an [`Epilogue`] that stores, adds to a residual, or activates |
+//! | [`Executor::attention`] | softmax attention within each sequence of a packed batch |
+//! | [`Executor::pool`] | one vector a sequence out of its hidden states |
+//! | [`Executor::matrix`], [`Executor::recycle`] | memory for hidden states, given out and taken back |
+//!
+//! Hidden states are [`Matrix`]es: one row of `f32` a token. The texts of a batch follow one another without padding,
+//! and [`Sequences`] says where each begins, so a batch costs what its tokens cost. Weights are packed once, when a
+//! model is loaded: [`RawMatrix`] is a matrix as it lies in a file, [`Linear`] the same in the layout of the kernels.
+//!
+//! ```
+//! use docent_kernels::{Activation, Epilogue, Executor, Isa, Linear, RawMatrix, ThreadPool, WeightType};
+//!
+//! // A layer of two inputs and three outputs, from the bytes of a file.
+//! let weights: Vec<u8> = [1.0f32, 0.0, 0.0, 1.0, -1.0, -1.0].iter().flat_map(|w| w.to_le_bytes()).collect();
+//! let matrix = RawMatrix::new(&weights, WeightType::F32, 3, 2)?;
+//! let layer = Linear::pack(&[(matrix, Some(&[0.5, 0.0, 0.0]))], &ThreadPool::new(1))?;
+//!
+//! // Two tokens through it.
+//! let mut executor = Executor::inline(Isa::best());
+//! let mut x = executor.matrix(2, layer.inputs());
+//! x.row_mut(0).copy_from_slice(&[2.0, 3.0]);
+//! x.row_mut(1).copy_from_slice(&[-4.0, 1.0]);
+//! let mut y = executor.matrix(2, layer.outputs());
+//! executor.linear(&x, &layer, Epilogue::Activate(Activation::Relu), &mut y);
+//! assert_eq!(y.row(0), [2.5, 3.0, 0.0]);
+//! assert_eq!(y.row(1), [0.0, 1.0, 3.0]);
+//!
+//! // The memory is there for the next matrix.
+//! executor.recycle(y);
+//! # Ok::<(), docent_kernels::WeightError>(())
+//! ```
+//!
+//! # The guarantee on bits
+//!
+//! A row of a result is a function of that row's own input (in attention and pooling: of its own sequence) and of the
+//! weights. It has **the same bits** whatever else is in the batch, wherever it stands in it, on however many threads,
+//! and whatever the memory held before. Callers may therefore batch, split and reorder as they like, and cache vectors
+//! by text. The rule that makes it hold: the terms of an output are added in an order that depends on the shape of the
+//! weights and the length of the sequence alone, never on the tile, the panel or the thread that the output falls to.
+//!
+//! Between instruction sets results differ by roundings. What is integer is equal: the codes that rows are quantised
+//! to and the sum over a block of 32.
+//!
+//! # Precision
+//!
+//! Arithmetic is `f32`. Weights in `f32`, `f16` or `bf16` are widened to `f32` without loss as they are loaded.
+//! Against `Q8_0` weights (blocks of 32 signed bytes with one scale) a row is quantised to blocks of the same kind on
+//! the fly, the sum inside a block is exact in integers, and blocks are added in `f32`; that is the precision that the
+//! weights' own blocks have, and what llama.cpp computes with, but for the scales of rows, which stay `f32` here. The
+//! elementary functions state their bounds where they are defined, and the tests sweep them.
+//!
+//! NaN and infinity are not treated specially, and not lost: a row that has one gets a result that is not finite.
+//! Packing refuses weights that are not finite ([`WeightError`]), with the place of the first.
+//!
+//! # Layouts
+//!
+//! A [`Matrix`] is row-major. Its rows begin on cache lines and are padded to whole vectors of sixteen, so kernels
+//! write whole vectors and never ask where a row ends; nothing that is read again depends on the padding.
+//!
+//! A packed layer consists of panels of sixteen output channels (the last one filled up with zeros), each stored in
+//! the order in which a kernel consumes it, so that multiplying a row with a panel is one forward pass over memory:
+//! `[k][16 channels]` for floats; for `Q8_0` one record per block of 32 inputs, the sixteen scales and then the codes.
+//! The layouts are private to this crate and never stored.
+//!
+//! # Threads
+//!
+//! An executor runs inline or on a [`ThreadPool`], whose workers spin for some microseconds between the phases of a
+//! pass before they sleep. Long batches are split by rows, short ones by output channels, attention by sequence and
+//! head. One pool may serve many executors; their phases then take turns.
+//!
+//! # Instruction sets
+//!
+//! [`Isa`] is what the crate has kernels for; [`Isa::best`] picks one at run time, capped by the environment variable
+//! `DOCENT_ISA`, so one binary for the oldest processors uses the newest instructions. Every algorithm is written once,
+//! in the module `generic`, over a trait of some thirty vector operations. To add an instruction set:
+//!
+//! 1. implement the trait for it in a module of its own, beside `x86_64::avx2`;
+//! 2. end that module with `kernel_table!`, which compiles each algorithm for the instruction set and lists them;
+//! 3. add a variant to [`Isa`], with its name, its test for the host, and its table.
+//!
+//! The tests run on everything in [`Isa::available`], so they need no change.
+//!
+//! # What the caller may rely on
+//!
+//! - An operation panics if shapes do not agree, and for nothing else; it says so under its name. What comes out of
+//!   a file or a document is checked when it enters ([`RawMatrix::new`], [`Linear::pack`], [`EmbeddingTable::new`]) and
+//!   answered with an error.
+//! - Once an executor has seen its largest batch, operations allocate nothing.
+//! - No operation depends on global state, other than the choice of [`Isa::best`].
+//!
+//! # What is not here
+//!
+//! Reading files, tokens and text, the order of operations that makes an architecture, training, general tensor
+//! algebra, and back ends other than the CPU. The set of operations is kept small so that another back end can
+//! implement it.
+
 mod buffer;
 mod executor;
 mod generic;

@@ -11,11 +11,14 @@ pub struct Sequences {
 
 impl Sequences {
     /// Sequences of the given lengths, in tokens.
+    ///
+    /// # Panics
+    /// If the lengths add up to more than a `usize` holds.
     pub fn from_lengths(lengths: impl IntoIterator<Item = usize>) -> Self {
         let mut offsets = vec![0];
         let mut end = 0;
         offsets.extend(lengths.into_iter().map(|length| {
-            end += length;
+            end = usize::checked_add(end, length).expect("the tokens of a batch fit the address space");
             end
         }));
         Sequences { offsets }

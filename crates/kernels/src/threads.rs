@@ -120,8 +120,9 @@ impl ThreadPool {
         let job: &(dyn Fn(usize, usize) + Sync) = &job;
         // SAFETY: the lifetime is erased, not extended in use: this function does not return or unwind before the gate
         // is closed and empty again, and workers call the closure only while inside the gate.
-        let job: *const (dyn Fn(usize, usize) + Sync) =
-            unsafe { std::mem::transmute::<&(dyn Fn(usize, usize) + Sync), &'static (dyn Fn(usize, usize) + Sync)>(job) };
+        let job: *const (dyn Fn(usize, usize) + Sync) = unsafe {
+            std::mem::transmute::<&(dyn Fn(usize, usize) + Sync), &'static (dyn Fn(usize, usize) + Sync)>(job)
+        };
         let phase = Phase { job, jobs };
         // SAFETY: `guard` makes this the only caller, and the previous one left the gate closed and empty.
         unsafe { *shared.phase.get() = Some(phase) };
@@ -259,7 +260,10 @@ mod tests {
                     assert!(thread < threads);
                     counts[index].fetch_add(1, Ordering::Relaxed);
                 });
-                assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{threads} threads, {jobs} jobs");
+                assert!(
+                    counts.iter().all(|count| count.load(Ordering::Relaxed) == 1),
+                    "{threads} threads, {jobs} jobs"
+                );
             }
         }
     }

@@ -37,6 +37,12 @@ unsafe impl Simd for Portable {
         bits.map(|bits| bf16::from_bits(bits).to_f32())
     }
     #[inline(always)]
+    unsafe fn load_i8_as_f32(from: *const i8) -> Self::F32 {
+        // SAFETY: the caller gives eight readable values.
+        let codes = unsafe { from.cast::<[i8; LANES]>().read_unaligned() };
+        codes.map(f32::from)
+    }
+    #[inline(always)]
     unsafe fn store(to: *mut f32, value: Self::F32) {
         // SAFETY: the caller gives room for eight values.
         unsafe { to.cast::<Self::F32>().write_unaligned(value) }
@@ -93,6 +99,15 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     unsafe fn max_lane(a: Self::F32) -> f32 {
         a.into_iter().fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn max_magnitude(a: Self::F32, b: Self::F32) -> Self::F32 {
+        // Without signs, floats and their bits are in the same order, and every NaN lies above infinity.
+        map2(a, b, |a, b| f32::from_bits(a.to_bits().max(b.abs().to_bits())))
+    }
+    #[inline(always)]
+    unsafe fn max_lane_magnitude(a: Self::F32) -> f32 {
+        f32::from_bits(a.into_iter().fold(0, |largest, a| largest.max(a.to_bits())))
     }
 
     #[inline(always)]

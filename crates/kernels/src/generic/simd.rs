@@ -19,6 +19,8 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn load_f16(from: *const u16) -> Self::F32;
     /// Reads eight bfloat16 values and widens them.
     unsafe fn load_bf16(from: *const u16) -> Self::F32;
+    /// Reads eight signed bytes and converts them.
+    unsafe fn load_i8_as_f32(from: *const i8) -> Self::F32;
     /// Writes eight values; `to` needs no alignment.
     unsafe fn store(to: *mut f32, value: Self::F32);
     unsafe fn splat(value: f32) -> Self::F32;
@@ -26,7 +28,9 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn sub(a: Self::F32, b: Self::F32) -> Self::F32;
     unsafe fn mul(a: Self::F32, b: Self::F32) -> Self::F32;
     unsafe fn div(a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a` where it is larger than `b`, else `b`: a NaN comes through from `b` only.
     unsafe fn max(a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a` where it is smaller than `b`, else `b`: a NaN comes through from `b` only.
     unsafe fn min(a: Self::F32, b: Self::F32) -> Self::F32;
     unsafe fn abs(a: Self::F32) -> Self::F32;
     /// `a * b + c`, rounded once where the instruction set can.
@@ -39,6 +43,10 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn sum(a: Self::F32) -> f32;
     /// The largest lane.
     unsafe fn max_lane(a: Self::F32) -> f32;
+    /// The larger of `a` and `|b|` in every lane, with NaN above infinity; `a` has no sign.
+    unsafe fn max_magnitude(a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The largest lane, with NaN above infinity; `a` has no sign.
+    unsafe fn max_lane_magnitude(a: Self::F32) -> f32;
 
     /// Rounds sixteen values to the nearest integers (ties to even) and writes them as `i16`.
     unsafe fn store_rounded_i16(to: *mut i16, low: Self::F32, high: Self::F32);

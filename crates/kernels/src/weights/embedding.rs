@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::raw::{RawMatrix, WeightError, WeightType, decode};
+use super::raw::{RawMatrix, WeightError, WeightType};
 
 /// Bytes shared with whoever else reads them: a range of a mapped file, or memory of their own.
 #[derive(Clone)]
@@ -68,8 +68,12 @@ impl EmbeddingTable {
         self.columns
     }
 
-    /// Writes the embedding of `row` to `out`, which has [`columns`](Self::columns) values.
-    pub(crate) fn look_up(&self, row: usize, out: &mut [f32]) {
-        decode(self.ty, &self.bytes[row * self.row_bytes..][..self.row_bytes], out);
+    pub(crate) fn weight_type(&self) -> WeightType {
+        self.ty
+    }
+
+    /// The encoded embedding of `row`.
+    pub(crate) fn row(&self, row: usize) -> &[u8] {
+        &self.bytes[row * self.row_bytes..][..self.row_bytes]
     }
 }

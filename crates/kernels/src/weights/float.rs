@@ -2,11 +2,10 @@
 
 use half::{bf16, f16};
 
-use super::PANEL;
 use super::raw::{RawMatrix, WeightError};
+use super::{PANEL, pack_panels};
 use crate::buffer::{AlignedBuffer, Plain};
 use crate::threads::ThreadPool;
-use crate::unique::UniqueSlices;
 
 /// A number type of a float panel.
 pub(crate) trait Float: Plain + Send + Sync {
@@ -44,29 +43,21 @@ impl<T: Float> FloatPanels<T> {
         let rows: Vec<(RawMatrix<'_>, usize)> =
             parts.iter().flat_map(|&part| (0..part.rows()).map(move |row| (part, row))).collect();
         let panel_len = columns * PANEL;
-        let panels = rows.len().div_ceil(PANEL);
-        let mut values = AlignedBuffer::<T>::zeroed(panels * panel_len);
-        let error = std::sync::Mutex::new(None);
-        let slices = UniqueSlices::new(values.as_mut_slice(), panel_len.max(1));
-        pool.run(if panel_len == 0 { 0 } else { panels }, |panel, _| {
-            let out = slices.take(panel);
+        let mut values = AlignedBuffer::<T>::zeroed(rows.len().div_ceil(PANEL) * panel_len);
+        pack_panels(values.as_mut_slice(), panel_len, pool, |panel, out| {
             let mut decoded = vec![0.0; columns];
             for (channel, (part, row)) in rows.iter().skip(panel * PANEL).take(PANEL).enumerate() {
                 part.decode_row(*row, &mut decoded);
                 for (column, &value) in decoded.iter().enumerate() {
                     if !value.is_finite() {
-                        let found = WeightError::NotFinite { row: panel * PANEL + channel, column };
-                        *error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(found);
-                        return;
+                        return Err(WeightError::NotFinite { row: panel * PANEL + channel, column });
                     }
                     out[column * PANEL + channel] = T::from_f32(value);
                 }
             }
-        });
-        match error.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(FloatPanels { values, columns }),
-        }
+            Ok(())
+        })?;
+        Ok(FloatPanels { values, columns })
     }
 
     /// The `[k][16]` values of one panel.

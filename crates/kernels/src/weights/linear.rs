@@ -30,7 +30,7 @@ impl Linear {
     /// widened to `f32`, which holds each of them exactly.
     ///
     /// # Errors
-    /// If the parts' columns differ, a bias has the wrong length, or a weight is not finite.
+    /// If the parts' columns differ, a bias has the wrong length, or a weight or a bias is not finite.
     pub fn pack(parts: &[(RawMatrix<'_>, Option<&[f32]>)], pool: &ThreadPool) -> Result<Self, WeightError> {
         let matrices: Vec<RawMatrix<'_>> = parts.iter().map(|(matrix, _)| *matrix).collect();
         let inputs = matrices.first().map_or(0, RawMatrix::columns);
@@ -45,6 +45,7 @@ impl Linear {
                 if values.len() != matrix.rows() {
                     return Err(WeightError::Bias { expected: matrix.rows(), found: values.len() });
                 }
+                check_finite(values)?;
                 bias.as_mut_slice()[start..][..values.len()].copy_from_slice(values);
             }
             start += matrix.rows();
@@ -82,6 +83,14 @@ impl Linear {
     }
 }
 
+/// Fails with the first value that is not finite.
+fn check_finite(values: &[f32]) -> Result<(), WeightError> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(WeightError::VectorNotFinite { index }),
+        None => Ok(()),
+    }
+}
+
 /// The parameters of a LayerNorm.
 #[derive(Clone, Debug)]
 pub struct Norm {
@@ -94,12 +103,14 @@ impl Norm {
     /// A LayerNorm with the given gain, shift (zeros if the model has none) and the constant under the square root.
     ///
     /// # Errors
-    /// If `bias` has another length than `weight`.
+    /// If `bias` has another length than `weight`, or a value of either is not finite.
     pub fn new(weight: Vec<f32>, bias: Option<Vec<f32>>, epsilon: f32) -> Result<Self, WeightError> {
         let bias = bias.unwrap_or_else(|| vec![0.0; weight.len()]);
         if bias.len() != weight.len() {
             return Err(WeightError::Bias { expected: weight.len(), found: bias.len() });
         }
+        check_finite(&weight)?;
+        check_finite(&bias)?;
         Ok(Norm { weight, bias, epsilon })
     }
 }

@@ -5,11 +5,10 @@
 //! panel reads memory strictly forward, and each sixteen bytes of codes are eight channels of one pair of inputs.
 //! 1.125 bytes a weight, against 1.0625 in the file.
 
-use super::PANEL;
 use super::raw::{Q8_0_BYTES, RawMatrix, WeightError, q8_0_block};
+use super::{PANEL, pack_panels};
 use crate::buffer::AlignedBuffer;
 use crate::threads::ThreadPool;
-use crate::unique::UniqueSlices;
 
 /// Inputs that share a scale.
 pub(crate) const BLOCK: usize = 32;
@@ -23,26 +22,20 @@ pub(crate) struct QuantizedPanels {
 }
 
 impl QuantizedPanels {
-    /// Packs Q8_0 matrices, stacked by rows. Channels that fill up the last panel are zero.
+    /// Packs `Q8_0` matrices, stacked by rows. Channels that fill up the last panel are zero.
     pub(crate) fn pack(parts: &[RawMatrix<'_>], columns: usize, pool: &ThreadPool) -> Result<Self, WeightError> {
         let rows = parts.iter().map(RawMatrix::rows).sum::<usize>();
         let blocks = columns / BLOCK;
         let panel_bytes = blocks * RECORD_BYTES;
-        let panels = rows.div_ceil(PANEL);
-        let mut records = AlignedBuffer::<u8>::zeroed(panels * panel_bytes);
-        let error = std::sync::Mutex::new(None);
-        let slices = UniqueSlices::new(records.as_mut_slice(), panel_bytes.max(1));
-        pool.run(if panel_bytes == 0 { 0 } else { panels }, |panel, _| {
+        let mut records = AlignedBuffer::<u8>::zeroed(rows.div_ceil(PANEL) * panel_bytes);
+        pack_panels(records.as_mut_slice(), panel_bytes, pool, |panel, records| {
             let channels = (panel * PANEL..rows.min((panel + 1) * PANEL)).map(|row| row_of(parts, row));
-            if let Err((channel, block)) = pack_panel(channels, slices.take(panel)) {
-                let found = WeightError::NotFinite { row: panel * PANEL + channel, column: block * BLOCK };
-                *error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(found);
-            }
-        });
-        match error.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(QuantizedPanels { records, blocks }),
-        }
+            pack_panel(channels, records).map_err(|(channel, block)| WeightError::NotFinite {
+                row: panel * PANEL + channel,
+                column: block * BLOCK,
+            })
+        })?;
+        Ok(QuantizedPanels { records, blocks })
     }
 
     /// The records of one panel.

@@ -15,9 +15,9 @@ pub enum WeightType {
     Q8_0,
 }
 
-/// Values of a Q8_0 block.
+/// Values of a `Q8_0` block.
 pub(crate) const Q8_0_VALUES: usize = 32;
-/// Bytes of a Q8_0 block: the scale, then the codes.
+/// Bytes of a `Q8_0` block: the scale, then the codes.
 pub(crate) const Q8_0_BYTES: usize = 2 + Q8_0_VALUES;
 
 impl WeightType {
@@ -46,7 +46,7 @@ pub struct RawMatrix<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WeightError {
     /// A row of this many values cannot be encoded in this type.
-    #[error("a row of {columns} values cannot be {ty:?}, expected a multiple of 32")]
+    #[error("a row of {columns} values cannot be {ty:?}: expected at least one value, and for Q8_0 a multiple of 32")]
     RowLength {
         /// Values of a row.
         columns: usize,
@@ -91,6 +91,12 @@ pub enum WeightError {
         /// Values of the bias.
         found: usize,
     },
+    /// A value of a bias, or of a norm's gain, is NaN or infinite.
+    #[error("the value at index {index} of a bias or a norm is not a finite number")]
+    VectorNotFinite {
+        /// Which value.
+        index: usize,
+    },
 }
 
 impl<'a> RawMatrix<'a> {
@@ -100,6 +106,10 @@ impl<'a> RawMatrix<'a> {
     /// If the row length does not suit the type, or `bytes` has another size than the shape.
     pub fn new(bytes: &'a [u8], ty: WeightType, rows: usize, columns: usize) -> Result<Self, WeightError> {
         let row_bytes = ty.row_bytes(columns).ok_or(WeightError::RowLength { columns, ty })?;
+        if columns == 0 && rows > 0 {
+            // Any number of rows would fit no bytes at all.
+            return Err(WeightError::RowLength { columns, ty });
+        }
         let expected = row_bytes.saturating_mul(rows);
         if bytes.len() != expected {
             return Err(WeightError::Size { rows, columns, ty, expected, found: bytes.len() });
@@ -163,7 +173,7 @@ pub(crate) fn decode(ty: WeightType, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// The scale and the codes (as bytes) of a Q8_0 block.
+/// The scale and the codes (as bytes) of a `Q8_0` block.
 pub(crate) fn q8_0_block(block: &[u8; Q8_0_BYTES]) -> (f32, &[u8]) {
     (f16::from_le_bytes([block[0], block[1]]).to_f32(), &block[2..])
 }

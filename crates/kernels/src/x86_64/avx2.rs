@@ -30,6 +30,11 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast())))) }
     }
     #[inline(always)]
+    unsafe fn load_i8_as_f32(from: *const i8) -> __m256 {
+        // SAFETY: eight readable values, AVX2 present.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+    #[inline(always)]
     unsafe fn store(to: *mut f32, value: __m256) {
         // SAFETY: room for eight values, AVX2 present.
         unsafe { _mm256_storeu_ps(to, value) }
@@ -108,6 +113,26 @@ unsafe impl Simd for Avx2 {
             let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
             let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn max_magnitude(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: AVX2 present. Without signs, floats and their bits are in the same order, and every NaN lies above
+        // infinity.
+        unsafe {
+            let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), b);
+            _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(magnitude)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn max_lane_magnitude(a: __m256) -> f32 {
+        // SAFETY: AVX2 present.
+        unsafe {
+            let bits = _mm256_castps_si256(a);
+            let four = _mm_max_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256::<1>(bits));
+            let two = _mm_max_epi32(four, _mm_unpackhi_epi64(four, four));
+            let one = _mm_max_epi32(two, _mm_shuffle_epi32::<0b01>(two));
+            _mm_cvtss_f32(_mm_castsi128_ps(one))
         }
     }
 
