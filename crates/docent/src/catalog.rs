@@ -254,8 +254,12 @@ pub fn nearest(name: &str) -> Vec<&'static str> {
     let bare = wanted.rsplit('/').next().unwrap_or(&wanted);
     let distance = |known: &str| {
         let known = known.to_ascii_lowercase();
-        let part = (bare.len() > 2 && known.contains(bare)).then_some(1);
-        part.unwrap_or_else(|| edit_distance(&wanted, &known).min(edit_distance(bare, &known)))
+        if bare.len() > 2 && known.contains(bare) {
+            return 1;
+        }
+        // A typing error in the beginning of a longer name: "bge-smal-en".
+        let start: String = known.chars().take(bare.chars().count() + 1).collect();
+        edit_distance(&wanted, &known).min(edit_distance(bare, &known)).min(1 + edit_distance(bare, &start))
     };
     let mut found: Vec<(usize, &'static str)> = entries()
         .iter()
@@ -414,6 +418,8 @@ mod tests {
     fn near_names() {
         assert_eq!(nearest("all-minilm-l6-v3")[0], "all-MiniLM-L6-v2");
         assert_eq!(nearest("BAAI/bge-base-en-v1.6")[0], "bge-base-en-v1.5");
+        assert_eq!(nearest("bge-smal-en")[0], "bge-small-en-v1.5");
+        assert_eq!(nearest("qwen3-embed"), ["Qwen3-Embedding-0.6B", "Qwen3-Embedding-4B", "Qwen3-Embedding-8B"]);
         assert!(nearest("completely different thing").is_empty());
         assert!(nearest(&"x".repeat(10_000)).is_empty());
         assert_eq!(edit_distance("kitten", "sitting"), 3);

@@ -11,7 +11,8 @@
 //! **Endpoints.** `HF_ENDPOINT` replaces the public hub; `DOCENT_HF_MIRRORS` lists further hubs, separated by commas. They are
 //! asked in this order until one answers with the file; one that is down, or does not have it, costs no more than its
 //! timeout. The token (`HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HOME/token`) is shown to the first endpoint only: to its scheme, host and
-//! port, never to a mirror or to the host of a redirect. Proxies come from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and
+//! port, never to a mirror or to the host of a redirect. Certificates are checked against Mozilla's list, or against the file that
+//! `SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE` names. Proxies come from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and
 //! `NO_PROXY`.
 //!
 //! **Integrity.** A file arrives under another name, is continued there after a broken connection (or a killed process), must
@@ -190,9 +191,13 @@ impl Hub {
             ModelRef::Hub { repo, revision, file } => {
                 let revision = revision.as_deref().unwrap_or(MAIN);
                 match file {
-                    Some(file) => self.with_remote(progress, false, |remote| {
-                        fetch_parts(remote, repo, revision, &repo::parts_of(file))
-                    }),
+                    Some(file) => {
+                        let parts = repo::parts_of(file);
+                        match self.cached_parts(repo, revision, &parts) {
+                            Some(path) => Ok(path),
+                            None => self.with_remote(progress, false, |r| fetch_parts(r, repo, revision, &parts)),
+                        }
+                    }
                     None => self.fetch_repo(repo, revision, quant, progress),
                 }
             }
@@ -244,7 +249,7 @@ impl Hub {
         let several = quick || settings.endpoints.len() > 1;
         work(&Remote {
             settings,
-            client: &Client::new(settings, connect),
+            client: &Client::new(settings, connect)?,
             cache: &self.hub()?,
             preferred: &self.preferred,
             retries: if several { settings.retries.min(1) } else { settings.retries },

@@ -54,6 +54,7 @@ impl Hub {
                 Err(Error::NoSuchQuant { model: entry.name.clone(), quant: wanted, available })
             }
             1 => Err(failures.swap_remove(0).1),
+            _ if self.settings.offline => Err(without_sources(&entry.name, failures)),
             _ => Err(Error::NoSource { what: entry.name.clone(), failures }),
         }
     }
@@ -145,6 +146,21 @@ impl Hub {
             return Ok(original);
         }
         local::convert(cache, &entry.name, wanted, &folder, &*self.converter, progress)
+    }
+}
+
+/// Offline, nobody cares in how many places a model might have come from: the first place where it is not is enough. A
+/// damaged file is worth more words.
+fn without_sources(name: &str, failures: Vec<(String, Error)>) -> Error {
+    let looked = failures.iter().find_map(|(_, error)| match error {
+        Error::Offline { looked, .. } => Some(looked.clone()),
+        _ => None,
+    });
+    match looked {
+        Some(looked) if failures.iter().all(|(_, error)| matches!(error, Error::Offline { .. })) => {
+            Error::Offline { what: name.to_owned(), looked }
+        }
+        _ => Error::NoSource { what: name.to_owned(), failures },
     }
 }
 
@@ -292,7 +308,7 @@ mod tests {
         let text = hub.clone().pip(Vec::new()).fetch_entry(&entry(ABC), None, &Silent).unwrap_err().to_string();
         assert!(text.contains("no pip"), "{text}");
         let text = hub.offline(true).fetch_entry(&entry(ABC), None, &Silent).unwrap_err().to_string();
-        assert!(text.contains("offline") && text.contains("models/m/original"), "{text}");
+        assert!(text.starts_with("m is not in the cache and Docent is offline") && text.contains("u--m"), "{text}");
     }
 
     #[test]

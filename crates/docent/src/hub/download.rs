@@ -37,6 +37,8 @@ pub(super) fn with_retries<T>(
     let mut failed = 0;
     loop {
         match attempt() {
+            // A machine without a network has none in four seconds either, and somebody waits for the answer.
+            Err(error @ Error::Unreachable { .. }) if failed >= 1 => return Err(error),
             Err(error) if error.is_transient() && failed < retries => {
                 tracing::debug!(%error, "trying again");
                 pause(settings, failed, &error);

@@ -35,6 +35,10 @@ pub enum Error {
     #[error("{} is damaged: expected {algorithm} {expected}, found {found}; fetch it again without --offline", path.display())]
     Damaged { path: PathBuf, algorithm: &'static str, expected: String, found: String },
 
+    /// The file of certificates holds none.
+    #[error("no certificates in {} (SSL_CERT_FILE or REQUESTS_CA_BUNDLE): {reason}", path.display())]
+    BadCertificates { path: PathBuf, reason: String },
+
     /// No connection, or it broke.
     #[error("no answer from {url}: {reason}")]
     Unreachable { url: String, reason: String },
@@ -155,6 +159,13 @@ impl Error {
 
     /// Whether another source cannot help: the trouble is on this machine.
     pub(super) fn is_local(&self) -> bool {
-        matches!(self, Error::DiskFull { .. } | Error::Io { .. } | Error::NoCacheFolder | Error::BadName { .. })
+        matches!(
+            self,
+            Error::DiskFull { .. }
+                | Error::Io { .. }
+                | Error::NoCacheFolder
+                | Error::BadName { .. }
+                | Error::BadCertificates { .. }
+        )
     }
 }

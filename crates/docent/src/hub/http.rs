@@ -1,9 +1,11 @@
 //! Requests: redirects by hand, a token for one host only, errors with names.
 
 use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, StatusCode, Uri};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Body, Error as Ureq};
 
 use super::Error;
@@ -50,8 +52,13 @@ pub(super) struct Answer {
 
 impl Client {
     /// A client that proves itself to the first endpoint only.
-    pub(super) fn new(settings: &Settings, connect_timeout: Duration) -> Client {
+    pub(super) fn new(settings: &Settings, connect_timeout: Duration) -> Result<Client, Error> {
+        let mut tls = TlsConfig::builder();
+        if let Some(path) = &settings.ca_file {
+            tls = tls.root_certs(read_certificates(path)?);
+        }
         let config = ureq::Agent::config_builder()
+            .tls_config(tls.build())
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
@@ -66,7 +73,7 @@ impl Client {
             .build();
         let origin = settings.endpoints.first().and_then(|url| origin(url));
         let token = settings.token.clone().zip(origin).map(|(value, origin)| Token { origin, value });
-        Client { agent: config.into(), token, read_timeout: settings.read_timeout }
+        Ok(Client { agent: config.into(), token, read_timeout: settings.read_timeout })
     }
 
     /// Sends one request and follows redirects. `what` is named in errors: `USER/REPO/FILE`.
@@ -170,6 +177,26 @@ impl Answer {
     }
 }
 
+/// Reads the certificates of a PEM file of at most 16 MiB (the usual bundles have a quarter of one).
+fn read_certificates(path: &Path) -> Result<RootCerts, Error> {
+    let bad = |reason: String| Error::BadCertificates { path: path.to_owned(), reason };
+    let size = std::fs::metadata(path).map_err(|e| bad(e.to_string()))?.len();
+    if size > 16 << 20 {
+        return Err(bad(format!("it has {size} bytes")));
+    }
+    let bytes = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&bytes) {
+        if let PemItem::Certificate(certificate) = item.map_err(|e| bad(one_line(&e.to_string())))? {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        return Err(bad("expected -----BEGIN CERTIFICATE-----".to_owned()));
+    }
+    Ok(RootCerts::new_with_certs(&certificates))
+}
+
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
@@ -267,6 +294,17 @@ mod tests {
         assert_ne!(origin("http://127.0.0.1:1/"), origin("http://127.0.0.1:2/"));
         assert_ne!(origin("https://hub.example/"), origin("https://hub.example.evil/"));
         assert_eq!(origin("ftp://x"), None);
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        assert!(read_certificates(&path).unwrap_err().to_string().contains("ca.pem"));
+        for text in ["", "no certificate", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"] {
+            std::fs::write(&path, text).unwrap();
+            assert!(matches!(read_certificates(&path), Err(Error::BadCertificates { .. })), "{text:?}");
+        }
     }
 
     #[test]

@@ -114,7 +114,7 @@ pub(super) fn fetch_url(
     if path.is_file() {
         return Ok(path);
     }
-    let client = Client::new(settings, settings.connect_timeout);
+    let client = Client::new(settings, settings.connect_timeout)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let beside = |suffix: &str| path.with_file_name(format!("{name}.{suffix}"));
     let (incomplete, tag_file) = (beside("incomplete"), beside("etag"));

@@ -18,6 +18,8 @@ pub(super) struct Settings {
     pub(super) endpoints: Vec<String>,
     /// The token of the user.
     pub(super) token: Option<String>,
+    /// Certificates to trust instead of the built-in ones, in PEM form: those of a company's own servers and proxies.
+    pub(super) ca_file: Option<PathBuf>,
     /// No network.
     pub(super) offline: bool,
     /// How long a connection may take to come about.
@@ -71,6 +73,7 @@ impl Settings {
             docent_cache: path("DOCENT_CACHE").or_else(|| cache_home.map(|cache| cache.join("docent"))),
             endpoints,
             token,
+            ca_file: path("SSL_CERT_FILE").or_else(|| path("REQUESTS_CA_BUNDLE").filter(|p| p.is_file())),
             offline: text("HF_HUB_OFFLINE").is_some_and(|v| is_true(&v)),
             connect_timeout: Duration::from_secs(10),
             quick_timeout: Duration::from_secs(3),
