@@ -74,7 +74,7 @@ fn word_piece(metadata: Metadata<'_>) -> Result<Tokenizer, Error> {
 
     let special = Specials { metadata, vocabulary: &vocabulary };
     let unknown = special.require("unknown", &["unknown_token_id"], &["[UNK]", "<unk>"], 100)?;
-    let cls = special.require("first", &["bos_token_id", "cls_token_id"], &["[CLS]", "<s>"], 101)?;
+    let cls = special.require("start", &["bos_token_id", "cls_token_id"], &["[CLS]", "<s>"], 101)?;
     // The name of the second key is misspelt in the format.
     let sep = special.require(
         "separator",

@@ -153,7 +153,7 @@ fn word_piece(root: &Node<'_>, model: &Node<'_>, model_max_length: Option<usize>
     } else {
         check_types(&normalizer, "normalizers", NORMALIZERS, MAX_DEPTH)?;
         check_types(&pre_tokenizer, "pretokenizers", PRE_TOKENIZERS, MAX_DEPTH)?;
-        Words::Other(normalizer.component()?, pre_tokenizer.component()?)
+        Words::Other(Box::new((normalizer.component()?, pre_tokenizer.component()?)))
     };
     let decoder = root.member("decoder");
     check_types(&decoder, "", "WordPiece", 0)?;

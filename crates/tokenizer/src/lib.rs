@@ -33,8 +33,8 @@
 //! of a family (`wordpiece`): a vocabulary, settings, and the special tokens that go around a text. A family checks that
 //! its parts fit together and picks the engine. A new family is a file beside `wordpiece` and an arm in each reader.
 //!
-//! The reference for every family is the [`tokenizers`] crate of Hugging Face, on which the models were trained, and it is the
-//! general engine. BERT's own combination of parts, which nearly all WordPiece models have, runs on an engine of this
+//! The reference for every family is the [`tokenizers`] crate of Hugging Face, with which the models were trained, and it does
+//! the normalising and splitting in general. BERT's own combination of parts, which nearly all WordPiece models have, runs on an engine of this
 //! crate that gives the same ids and offsets many times faster; the tests compare the two on arbitrary text.
 //!
 //! # What can be relied on

@@ -4,14 +4,14 @@ use std::fmt;
 use std::path::Path;
 
 use docent_gguf::Metadata;
-use tokenizers::Decoder;
+use tokenizers::{Decoder, Token};
 
 use crate::encoding::{Collector, Encoding, TruncationSide, Window};
 use crate::error::Error;
 use crate::pipeline::Pipeline;
 use crate::template::Template;
 use crate::vocabulary::Vocabulary;
-use crate::wordpiece::Encoder;
+use crate::wordpiece::{Encoder, Pieces};
 use crate::{directory, gguf, json};
 
 /// The family of a tokenizer.
@@ -54,8 +54,8 @@ pub(crate) struct Parts {
 pub(crate) enum Engine {
     /// WordPiece over BERT's words, in this crate.
     WordPiece(Encoder),
-    /// Anything else, in the `tokenizers` crate.
-    Pipeline(Box<Pipeline>),
+    /// WordPiece over words that the `tokenizers` crate finds.
+    Pipeline(Box<Pipeline>, Pieces),
 }
 
 impl Tokenizer {
@@ -165,7 +165,14 @@ impl Tokenizer {
         let mut collector = Collector::new(window, with_offsets, text.len());
         match engine {
             Engine::WordPiece(encoder) => encoder.encode(text, vocabulary, &mut collector),
-            Engine::Pipeline(pipeline) => pipeline.encode(text, &mut collector)?,
+            Engine::Pipeline(pipeline, pieces) => {
+                let matcher = pieces.matcher(vocabulary);
+                let mut found = vec![];
+                pipeline.encode(text, &mut collector, |word| {
+                    matcher.split(word, &mut found);
+                    found.iter().map(|piece| Token::new(piece.id, String::new(), (piece.start, piece.end))).collect()
+                })?;
+            }
         }
         Ok(collector.finish(&template.before, &template.after))
     }

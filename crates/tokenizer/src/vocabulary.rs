@@ -97,6 +97,11 @@ impl Vocabulary {
         self.spans.len()
     }
 
+    /// The number of the model's own tokens.
+    pub(crate) fn model_len(&self) -> usize {
+        self.model.len()
+    }
+
     pub(crate) fn token(&self, id: u32) -> Option<&str> {
         let (start, end) = *self.spans.get(id as usize)?;
         self.text.get(start as usize..end as usize)

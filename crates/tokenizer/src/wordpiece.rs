@@ -42,19 +42,22 @@ pub(crate) enum Words {
     /// As BERT does it, which nearly every model of this kind uses.
     Bert(Normalization),
     /// Any other way, by the `tokenizers` crate.
-    Other(Option<tokenizers::NormalizerWrapper>, Option<tokenizers::PreTokenizerWrapper>),
+    Other(Box<Components>),
 }
+
+/// A normaliser and a splitter of the `tokenizers` crate.
+pub(crate) type Components = (Option<tokenizers::NormalizerWrapper>, Option<tokenizers::PreTokenizerWrapper>);
 
 impl WordPiece {
     /// Checks that the parts fit together and makes a tokenizer of them.
     pub(crate) fn build(self) -> Result<Tokenizer, Error> {
         let Self { vocabulary, added, words, unknown, prefix, max_word, template, decoder, .. } = self;
         let place = self.place;
-        if vocabulary.len() == 0 {
+        if vocabulary.model_len() == 0 {
             return Err(Error::unexpected(place, "at least one token", "an empty vocabulary"));
         }
         let Some(unknown_id) = vocabulary.model_id(&unknown) else {
-            let found = format!("none among {} tokens", vocabulary.len());
+            let found = format!("none among {} tokens", vocabulary.model_len());
             return Err(Error::unexpected(place, format!("the unknown token {}", quote(&unknown)), found));
         };
         if max_word > MAX_WORD {
@@ -63,27 +66,24 @@ impl WordPiece {
         }
         template.check(&vocabulary)?;
         let plain = added.iter().all(|token| !(token.lstrip || token.rstrip || token.single_word || token.normalized));
+        let pieces = Pieces::new(&vocabulary, &prefix, unknown_id, max_word);
         let engine = match words {
             Words::Bert(normalization) if plain => {
-                let pieces = Pieces::new(&vocabulary, &prefix, unknown_id, max_word);
                 let added = AddedTokens::new(&added, &vocabulary, place)?;
                 Engine::WordPiece(Encoder { splitter: Splitter::new(normalization), pieces, added })
             }
             words => {
+                // The crate needs the model for the ids of added tokens only.
+                let tokens = vocabulary.model_tokens().map(|(token, id)| (token.to_owned(), id));
                 let model = tokenizers::models::wordpiece::WordPiece::builder()
-                    .vocab(
-                        vocabulary
-                            .model_tokens()
-                            .map(|(token, id)| (token.to_owned(), id))
-                            .collect::<ahash::AHashMap<_, _>>(),
-                    )
-                    .unk_token(unknown)
-                    .continuing_subword_prefix(prefix)
-                    .max_input_chars_per_word(max_word)
+                    .vocab(tokens.collect::<ahash::AHashMap<_, _>>())
                     .build()
                     .map_err(|e| Error::Component { place: place.to_owned(), message: e.to_string() })?;
                 let (normalizer, pre_tokenizer) = words.into_components();
-                Engine::Pipeline(Box::new(Pipeline::new(model.into(), normalizer, pre_tokenizer, &added, &vocabulary)?))
+                Engine::Pipeline(
+                    Box::new(Pipeline::new(model.into(), normalizer, pre_tokenizer, &added, &vocabulary)?),
+                    pieces,
+                )
             }
         };
         let mut special: Vec<u32> =
@@ -102,9 +102,9 @@ impl WordPiece {
 }
 
 impl Words {
-    fn into_components(self) -> (Option<tokenizers::NormalizerWrapper>, Option<tokenizers::PreTokenizerWrapper>) {
+    fn into_components(self) -> Components {
         match self {
-            Self::Other(normalizer, pre_tokenizer) => (normalizer, pre_tokenizer),
+            Self::Other(components) => *components,
             Self::Bert(Normalization { clean_text, handle_chinese_chars, strip_accents, lowercase }) => {
                 let normalizer = tokenizers::normalizers::BertNormalizer::new(
                     clean_text,
@@ -195,7 +195,7 @@ impl Pieces {
         }
     }
 
-    fn matcher<'a>(&'a self, vocabulary: &'a Vocabulary) -> Matcher<'a> {
+    pub(crate) fn matcher<'a>(&'a self, vocabulary: &'a Vocabulary) -> Matcher<'a> {
         Matcher { pieces: self, vocabulary }
     }
 }
