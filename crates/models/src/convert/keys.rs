@@ -1,0 +1,60 @@
+//! The metadata of the file under way, in order.
+
+use docent_gguf::{OwnedValue, WriteError, Writer};
+
+/// Collects keys and values. Setting a key again replaces its value and keeps its place, as in the converter's dictionary.
+#[derive(Debug, Default)]
+pub(super) struct Keys(Vec<(String, OwnedValue)>);
+
+impl Keys {
+    fn set(&mut self, key: &str, value: impl Into<OwnedValue>) {
+        let value = value.into();
+        match self.0.iter_mut().find(|(k, _)| k == key) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((key.to_owned(), value)),
+        }
+    }
+
+    pub(super) fn u32(&mut self, key: &str, value: u32) {
+        self.set(key, value);
+    }
+
+    pub(super) fn f32(&mut self, key: &str, value: f32) {
+        self.set(key, value);
+    }
+
+    pub(super) fn bool(&mut self, key: &str, value: bool) {
+        self.set(key, value);
+    }
+
+    /// An empty text is left out.
+    pub(super) fn text(&mut self, key: &str, value: &str) {
+        if !value.is_empty() {
+            self.set(key, value);
+        }
+    }
+
+    pub(super) fn optional_text(&mut self, key: &str, value: Option<&str>) {
+        self.text(key, value.unwrap_or_default());
+    }
+
+    /// An empty list is left out.
+    pub(super) fn texts(&mut self, key: &str, values: &[String]) {
+        if !values.is_empty() {
+            self.set(key, values.to_vec());
+        }
+    }
+
+    pub(super) fn i32s(&mut self, key: &str, values: Vec<i32>) {
+        if !values.is_empty() {
+            self.set(key, values);
+        }
+    }
+
+    pub(super) fn add_to(self, writer: &mut Writer) -> Result<(), WriteError> {
+        for (key, value) in self.0 {
+            writer.metadata(key, value)?;
+        }
+        Ok(())
+    }
+}

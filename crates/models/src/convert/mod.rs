@@ -1,0 +1,253 @@
+//! A Hugging Face directory as a GGUF file.
+//!
+//! The result is the file that llama.cpp's converter writes from the same directory: the same metadata keys in the same
+//! order with values of the same types, the same tensor names, and the same bytes in every tensor. Anything that reads its
+//! files reads these.
+//!
+//! # What is read
+//!
+//! | file | for |
+//! |---|---|
+//! | `config.json` | architecture and dimensions |
+//! | `model.safetensors`, or shards with `model.safetensors.index.json` | weights in F64, F32, F16 or BF16 |
+//! | `tokenizer.json` or `vocab.txt`, `tokenizer_config.json`, `special_tokens_map.json` | vocabulary and special tokens |
+//! | `modules.json`, `1_Pooling/config.json` | pooling; without them the file names none |
+//! | `README.md` | licence, languages, origins, from its front matter |
+//!
+//! Architectures: BERT (`BertModel`, `BertForMaskedLM`, `BertForSequenceClassification`) and DistilBERT, with a WordPiece
+//! tokenizer. Names of the first checkpoints (`.gamma`, `.beta`) are understood.
+//!
+//! # What is written
+//!
+//! [`OutputType`] is the type of the matrices. Biases, norms, position and token type embeddings stay F32 in every file. In
+//! a `Q8_0` file, a matrix whose rows are no multiple of 32 becomes F16; [`Report::fallbacks`] names it.
+//!
+//! Nothing is lost in silence. What the format has no place for is refused (a pooling mode without a number, relative
+//! positions, a dense layer after pooling), and what is left out on purpose is in [`Report::dropped`]: heads used in
+//! pre-training, and BERT's pooler, for which GGUF has no tensor. An embedding model does not need it. A cross-encoder
+//! (`BertForSequenceClassification`) does: run one from its directory, where the pooler is. [`Report::pooler_lost`] tells.
+//!
+//! Every weight is checked to be finite on the way. Memory stays below a few MiB plus the vocabulary, whatever the size of
+//! the model. The output appears under its name whole, or not at all, and an existing file is replaced only on demand.
+//!
+//! ```no_run
+//! use docent_models::convert::{self, OutputType};
+//! use std::path::Path;
+//!
+//! let report = convert::convert(Path::new("all-MiniLM-L6-v2"), Path::new("minilm-q8_0.gguf"), OutputType::Q8_0, &mut |p| {
+//!     eprintln!("{} of {}: {}", p.index + 1, p.count, p.tensor);
+//! })?;
+//! println!("{} parameters in {} bytes", report.parameters, report.bytes);
+//! # Ok::<(), convert::Error>(())
+//! ```
+
+mod card;
+mod config;
+mod error;
+mod general;
+mod json;
+mod keys;
+mod names;
+mod naming;
+mod source;
+mod special;
+mod tensors;
+#[cfg(test)]
+mod tests;
+mod vocabulary;
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use docent_gguf::{TensorType, Writer};
+
+use card::Card;
+use config::Config;
+use general::General;
+use json::Document;
+use keys::Keys;
+use source::Source;
+use tensors::Plan;
+use vocabulary::Vocabulary;
+
+pub use error::Error;
+
+/// The type of the matrices in the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OutputType {
+    /// Single precision, 4 bytes a weight.
+    F32,
+    /// Half precision, 2 bytes a weight.
+    F16,
+    /// The upper half of single precision, 2 bytes a weight.
+    BF16,
+    /// 8-bit integers with a scale for each 32, 1.06 bytes a weight.
+    Q8_0,
+}
+
+impl OutputType {
+    /// Every type.
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::BF16, Self::Q8_0];
+
+    /// The name on the command line: `f32`, `f16`, `bf16`, `q8_0`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+            Self::Q8_0 => "q8_0",
+        }
+    }
+
+    fn tensor_type(self) -> TensorType {
+        match self {
+            Self::F32 => TensorType::F32,
+            Self::F16 => TensorType::F16,
+            Self::BF16 => TensorType::BF16,
+            Self::Q8_0 => TensorType::Q8_0,
+        }
+    }
+
+    /// The value of `general.file_type`.
+    fn file_type(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Q8_0 => 7,
+            Self::BF16 => 32,
+        }
+    }
+}
+
+impl fmt::Display for OutputType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for OutputType {
+    type Err = String;
+
+    /// Reads a name in upper or lower case.
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|ty| ty.name().eq_ignore_ascii_case(name));
+        found.ok_or_else(|| format!("expected f32, f16, bf16 or q8_0, found `{name}`"))
+    }
+}
+
+/// How a conversion is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The type of the matrices.
+    pub output_type: OutputType,
+    /// Whether a file at the output path may be replaced.
+    pub overwrite: bool,
+    /// The value of `general.name`; `None` takes it from the model card, the configuration or the folder.
+    pub name: Option<String>,
+}
+
+impl Options {
+    /// Options for a type: do not overwrite, find the name.
+    #[must_use]
+    pub fn new(output_type: OutputType) -> Self {
+        Self { output_type, overwrite: false, name: None }
+    }
+}
+
+/// How far a conversion is, before each tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// The tensor about to be written.
+    pub tensor: &'a str,
+    /// Its place, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub count: usize,
+    /// Bytes of tensor data written so far.
+    pub written_bytes: u64,
+    /// Bytes of tensor data in the whole file.
+    pub total_bytes: u64,
+}
+
+/// What was written and what was not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Tensors in the file.
+    pub tensors: usize,
+    /// Weights in the file.
+    pub parameters: u64,
+    /// Size of the file.
+    pub bytes: u64,
+    /// Names of the tensors of the source that have no part in the file.
+    pub dropped: Vec<String>,
+    /// Tensors that are F16 in a `Q8_0` file.
+    pub fallbacks: Vec<String>,
+    /// The model scores pairs through a pooler that the file cannot hold: its scores will differ from those of the source.
+    pub pooler_lost: bool,
+}
+
+/// Converts the model in `hf_dir` to a GGUF file at `out`, which must not exist. `on_tensor` is called before each tensor.
+///
+/// # Errors
+///
+/// [`Error`] names the file, the place and what was expected there. Nothing is at `out` then.
+pub fn convert(
+    hf_dir: &Path,
+    out: &Path,
+    output_type: OutputType,
+    on_tensor: &mut dyn FnMut(Progress<'_>),
+) -> Result<Report, Error> {
+    convert_with(hf_dir, out, &Options::new(output_type), on_tensor)
+}
+
+/// [`convert`] with all [`Options`].
+///
+/// # Errors
+///
+/// As [`convert`]; with [`Options::overwrite`], a file that was at `out` before is still there.
+pub fn convert_with(
+    hf_dir: &Path,
+    out: &Path,
+    options: &Options,
+    on_tensor: &mut dyn FnMut(Progress<'_>),
+) -> Result<Report, Error> {
+    if !options.overwrite && out.symlink_metadata().is_ok() {
+        return Err(Error::Exists { path: out.to_owned() });
+    }
+    let Some(document) = Document::read(hf_dir, "config.json")? else {
+        let hint = "give the folder that holds the model";
+        return Err(Error::MissingFile { dir: hf_dir.to_owned(), expected: "config.json", hint });
+    };
+    let ty = options.output_type;
+    let config = Config::read(hf_dir, &document)?;
+    let source = Source::open(hf_dir)?;
+    let plan = Plan::new(hf_dir, &config, ty, source.tensors())?;
+    let vocabulary = Vocabulary::read(hf_dir, &document, plan.vocabulary_rows())?;
+    let card = Card::load(hf_dir);
+    let general = General::gather(hf_dir, &document.value, &card, options.name.as_deref(), plan.parameters());
+
+    let mut keys = Keys::default();
+    keys.text("general.architecture", "bert");
+    general.write(&mut keys);
+    config.write(&mut keys, ty);
+    keys.u32("tokenizer.ggml.token_type_count", config.token_types.max(1));
+    vocabulary.write(&mut keys);
+
+    let mut writer = Writer::new();
+    keys.add_to(&mut writer)?;
+    plan.describe(&mut writer)?;
+    plan.save(&writer, out, on_tensor)?;
+
+    let pooler_lost =
+        !config.labels.is_empty() && plan.dropped.iter().any(|name| name.ends_with("pooler.dense.weight"));
+    Ok(Report {
+        tensors: plan.tensors.len(),
+        parameters: plan.parameters(),
+        bytes: writer.n_bytes(),
+        fallbacks: plan.fallbacks(ty),
+        dropped: plan.dropped,
+        pooler_lost,
+    })
+}
