@@ -29,6 +29,16 @@ pub enum Kind {
     Expander,
 }
 
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::Embedding => "embedding model",
+            Kind::Reranker => "reranker",
+            Kind::Expander => "query expander",
+        })
+    }
+}
+
 /// One model of the catalogue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -51,7 +51,7 @@ pub use error::Error;
 pub use progress::{Progress, Silent};
 pub use quant::{Quant, UnknownQuant};
 
-use crate::ModelRef;
+use crate::{ModelRef, convert};
 use crate::catalog;
 use cache::HubCache;
 use http::Client;
@@ -59,8 +59,21 @@ use remote::Remote;
 use repository::fetch_parts;
 use settings::Settings;
 
-/// Turns a safetensors folder (first path) into a GGUF file (second path) of the given format.
-pub type Converter = dyn Fn(&Path, &Path, Quant) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync;
+/// Turns a safetensors folder into a GGUF file.
+pub type Converter = dyn Fn(&Conversion<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync;
+
+/// What a [`Converter`] is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conversion<'a> {
+    /// The safetensors folder.
+    pub folder: &'a Path,
+    /// The file to write, which does not exist.
+    pub out: &'a Path,
+    /// The format of the matrices: one that [is convertible](Quant::is_convertible).
+    pub quant: Quant,
+    /// The name of the model; the folder's own name is an accident.
+    pub name: &'a str,
+}
 
 /// The branch that is meant when none is named.
 const MAIN: &str = "main";
@@ -269,7 +282,9 @@ pub(crate) fn without_password(url: &str) -> String {
 }
 
 /// The project's converter.
-fn convert(folder: &Path, out: &Path, quant: Quant) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let _ = (folder, out, quant);
-    Err("no converter".into())
+fn convert(conversion: &Conversion<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let output_type = conversion.quant.name().parse()?;
+    let options = convert::Options { name: Some(conversion.name.to_owned()), ..convert::Options::new(output_type) };
+    convert::convert_with(conversion.folder, conversion.out, &options, &mut |_| {})?;
+    Ok(())
 }

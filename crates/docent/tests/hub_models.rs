@@ -29,7 +29,7 @@ fn a_safetensors_folder_comes_whole_with_the_weights_last() {
     let (hub, model) = (place.hub(&server.url), "hf:u/r".parse::<ModelRef>().unwrap());
     let folder = hub.fetch(&model, None, &Silent).unwrap();
     assert_eq!(
-        std::fs::read_to_string(folder.join("1_Pooling/config.json")).unwrap(),
+        std::fs::read_to_string(conversion.folder.join("1_Pooling/config.json")).unwrap(),
         "{\"pooling_mode_cls_token\": true}"
     );
     assert!(!folder.join("pytorch_model.bin").exists());
@@ -45,7 +45,7 @@ fn a_safetensors_folder_comes_whole_with_the_weights_last() {
     std::fs::write(config, "{\"t\": 2}").unwrap();
     assert_eq!(hub.cached(&model, None), None);
     hub.fetch(&model, None, &Silent).unwrap();
-    assert_eq!(std::fs::read_to_string(folder.join("tokenizer.json")).unwrap(), "{\"t\": 1}");
+    assert_eq!(std::fs::read_to_string(conversion.folder.join("tokenizer.json")).unwrap(), "{\"t\": 1}");
 }
 
 #[test]
@@ -89,12 +89,12 @@ fn a_repository_is_searched_for_the_wanted_format() {
 
 /// "Converts" by writing down what it was given.
 fn with_converter(hub: Hub) -> Hub {
-    hub.converter(Arc::new(|folder, out, quant| {
-        let weights = std::fs::read_to_string(folder.join("model.safetensors"))?;
+    hub.converter(Arc::new(|conversion| {
+        let weights = std::fs::read_to_string(conversion.folder.join("model.safetensors"))?;
         if weights.contains("strange") {
             return Err("unknown architecture \"strange\"".into());
         }
-        Ok(std::fs::write(out, format!("GGUF {quant} of {weights}"))?)
+        Ok(std::fs::write(conversion.out, format!("GGUF {} of {} {weights}", conversion.quant, conversion.name))?)
     }))
 }
 
@@ -103,7 +103,7 @@ fn a_folder_is_converted_when_a_format_is_asked_for() {
     let (place, server) = (Place::new(), Server::hub(folder_repos()));
     let (hub, model) = (with_converter(place.hub(&server.url)), "hf:u/r".parse::<ModelRef>().unwrap());
     let path = hub.fetch(&model, Some(Quant::F16), &Silent).unwrap();
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "GGUF F16 of weights");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "GGUF F16 of r weights");
     assert!(path.starts_with(place.dir.path().join("docent/models")));
     let before = server.connections();
     assert_eq!(hub.fetch(&model, Some(Quant::F16), &Silent).unwrap(), path);
@@ -137,7 +137,7 @@ fn a_model_of_the_catalogue_comes_as_gguf_or_is_converted() {
     assert_eq!(std::fs::read_to_string(fetch("BGE-small-en-v1.5", None).unwrap()).unwrap(), "GGUF b");
     let path = fetch("thenlper/gte-small", None).unwrap();
     assert_eq!(path, place.dir.path().join("docent/models/gte-small/gte-small-Q8_0.gguf"));
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "GGUF Q8_0 of weights");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "GGUF Q8_0 of gte-small weights");
     assert!(fetch("gte-small", Some(Quant::Original)).unwrap().is_dir());
     let before = server.connections();
     assert_eq!(fetch("gte-small", None).unwrap(), path);

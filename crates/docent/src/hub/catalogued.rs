@@ -248,9 +248,9 @@ mod tests {
             .docent_cache(dir.join("docent"))
             .endpoints([nowhere])
             .retries(0, std::time::Duration::ZERO)
-            .converter(Arc::new(|folder, out, quant| {
-                let weights = fs::read_to_string(folder.join("model.safetensors"))?;
-                Ok(fs::write(out, format!("{quant} of {weights}"))?)
+            .converter(Arc::new(|conversion| {
+                let weights = fs::read_to_string(conversion.folder.join("model.safetensors"))?;
+                Ok(fs::write(conversion.out, format!("{} of {weights}", conversion.quant))?)
             }))
             .pip(vec![words(&["no-such-program-here", "-m", "pip"]), words(&["sh", pip.to_str().unwrap()])])
     }

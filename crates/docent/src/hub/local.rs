@@ -15,7 +15,7 @@ use super::download::{Job, download, with_retries};
 use super::http::{Client, Method, shown};
 use super::names::{check_relative, percent_decode};
 use super::settings::Settings;
-use super::{Converter, Error, Progress, Quant};
+use super::{Conversion, Converter, Error, Progress, Quant};
 
 /// Where a converted model is, or would be. `name` is one plain folder name.
 pub(super) fn converted(cache: &Path, name: &str, quant: Quant) -> PathBuf {
@@ -48,13 +48,17 @@ pub(super) fn convert(
     progress.note(&format!("converting {name} to {quant}"));
     create_parent(&path)?;
     let temporary = Temporary(unique(&path));
-    converter(folder, &temporary.0, quant).map_err(|error| Error::Convert {
-        model: name.to_owned(),
-        quant,
-        reason: super::http::one_line(&error.to_string()),
+    converter(&Conversion { folder, out: &temporary.0, quant, name: shown_name(name) }).map_err(|error| {
+        Error::Convert { model: name.to_owned(), quant, reason: super::http::one_line(&error.to_string()) }
     })?;
     publish(&temporary.0, &path)?;
     Ok(path)
+}
+
+/// The name of a model without what only its cache folder needs: `USER--REPO@COMMIT` is called `REPO`.
+fn shown_name(name: &str) -> &str {
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    name.split_once("--").map_or(name, |(_, name)| name)
 }
 
 /// A file or folder that is deleted when nobody has moved it away.

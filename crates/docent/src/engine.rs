@@ -1,0 +1,225 @@
+//! From token ids to pooled rows: how the sequences of a call are divided among the threads.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use docent_kernels::{Executor, Isa, Pooling, ThreadPool};
+use docent_models::{Batch, BatchError, Model};
+
+/// Tokens that one thread runs through the model at a time: enough to use each weight often once it is in the cache,
+/// few enough that the hidden states stay there too.
+const GROUP_TOKENS: usize = 256;
+
+/// Tokens that all threads together run through the model at a time, when they share the work inside each operation.
+const SPREAD_TOKENS: usize = 1024;
+
+/// Memory that an executor may keep between calls.
+const KEEP_BYTES: usize = 64 << 20;
+
+/// Runs batches of any size through a model in bounded memory.
+///
+/// Many short texts are dealt out to the threads, which then never wait for each other; a single long one is worked on
+/// by all threads, operation by operation. The vectors are the same bits either way.
+pub(crate) struct Engine {
+    model: Model,
+    threads: Arc<ThreadPool>,
+    isa: Isa,
+    /// Idle executors that work on one thread, and on the pool.
+    inline: Mutex<Vec<Executor>>,
+    spread: Mutex<Vec<Executor>>,
+}
+
+impl Engine {
+    pub(crate) fn new(model: Model, threads: Arc<ThreadPool>) -> Self {
+        Engine { model, threads, isa: Isa::best(), inline: Mutex::default(), spread: Mutex::default() }
+    }
+
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    pub(crate) fn threads(&self) -> &ThreadPool {
+        &self.threads
+    }
+
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The pooled hidden states of each sequence: one row of the hidden size, or one a token without pooling.
+    pub(crate) fn run(&self, sequences: &[&[u32]], pooling: Pooling) -> Result<Vec<Vec<f32>>, BatchError> {
+        let lengths: Vec<usize> = sequences.iter().map(|ids| ids.len()).collect();
+        let rows: Vec<OnceLock<Vec<f32>>> = lengths.iter().map(|_| OnceLock::new()).collect();
+        let failure = Mutex::new(None);
+        let run_group = |executor: &mut Executor, group: &[usize]| {
+            let ids: Vec<&[u32]> = group.iter().map(|&index| sequences[index]).collect();
+            match self.run_group(executor, &ids, pooling) {
+                Ok(group_rows) => {
+                    for (&index, vector) in group.iter().zip(group_rows) {
+                        // Each sequence is in one group, so the cell is empty.
+                        let _ = rows[index].set(vector);
+                    }
+                }
+                Err(error) => *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
+            }
+        };
+        match plan(&lengths, self.threads.threads()) {
+            Plan::Divide(groups) => self.threads.run(groups.len(), |group, _| {
+                self.with_executor(&self.inline, Executor::inline, |executor| run_group(executor, &groups[group]));
+            }),
+            Plan::Spread(groups) => {
+                let on_pool = |isa| Executor::on_pool(isa, Arc::clone(&self.threads));
+                self.with_executor(&self.spread, on_pool, |executor| {
+                    groups.iter().for_each(|group| run_group(executor, group));
+                });
+            }
+        }
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(rows.into_iter().map(|row| row.into_inner().unwrap_or_default()).collect()),
+        }
+    }
+
+    fn run_group(
+        &self,
+        executor: &mut Executor,
+        sequences: &[&[u32]],
+        pooling: Pooling,
+    ) -> Result<Vec<Vec<f32>>, BatchError> {
+        let batch = Batch::new(sequences.iter().copied());
+        let hidden = self.model.forward(executor, &batch)?;
+        let mut pooled = executor.matrix(pooling.vectors(batch.sequences()), hidden.columns());
+        executor.pool(&hidden, batch.sequences(), pooling, &mut pooled);
+        let row_range = |sequence: usize| match pooling {
+            Pooling::None => batch.sequences().range(sequence),
+            _ => sequence..sequence + 1,
+        };
+        let vectors = (0..sequences.len())
+            .map(|sequence| row_range(sequence).flat_map(|row| pooled.row(row)).copied().collect())
+            .collect();
+        executor.recycle(pooled);
+        executor.recycle(hidden);
+        Ok(vectors)
+    }
+
+    /// Lends an idle executor, or a new one.
+    fn with_executor(
+        &self,
+        idle: &Mutex<Vec<Executor>>,
+        make: impl FnOnce(Isa) -> Executor,
+        work: impl FnOnce(&mut Executor),
+    ) {
+        let found = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut executor = found.unwrap_or_else(|| make(self.isa));
+        work(&mut executor);
+        executor.release(KEEP_BYTES);
+        idle.lock().unwrap_or_else(PoisonError::into_inner).push(executor);
+    }
+}
+
+/// How the sequences of a call are run.
+#[derive(Debug, PartialEq)]
+enum Plan {
+    /// Each group on one thread, as threads become free.
+    Divide(Vec<Vec<usize>>),
+    /// One group after the other, each on all threads.
+    Spread(Vec<Vec<usize>>),
+}
+
+/// Divides the sequences among the threads if that keeps all of them busy to the end, and spreads the work inside each
+/// operation over the threads if it would not.
+fn plan(lengths: &[usize], threads: usize) -> Plan {
+    let total = lengths.iter().sum::<usize>();
+    let groups = total.div_ceil(GROUP_TOKENS).next_multiple_of(threads).max(1);
+    let divided = deal(lengths, groups);
+    let load = |group: &Vec<usize>| group.iter().map(|&index| lengths[index]).sum::<usize>();
+    // Threads take the groups in order, the largest first: the last to finish decides.
+    let mut busy = vec![0; threads];
+    for group in &divided {
+        if let Some(earliest) = busy.iter_mut().min() {
+            *earliest += load(group);
+        }
+    }
+    let latest = busy.into_iter().max().unwrap_or(0);
+    // Inside operations a sixth or so of the time goes to phases that do not divide evenly.
+    if latest * threads <= total + total / 6 {
+        return Plan::Divide(divided);
+    }
+    let mut spread: Vec<Vec<usize>> = Vec::new();
+    let mut room = 0;
+    for (index, &length) in lengths.iter().enumerate() {
+        match spread.last_mut() {
+            Some(group) if length <= room => group.push(index),
+            _ => {
+                spread.push(vec![index]);
+                room = SPREAD_TOKENS.max(length);
+            }
+        }
+        room -= length;
+    }
+    Plan::Spread(spread)
+}
+
+/// Deals the sequences out to `count` groups, the longest first, each to the group with the fewest tokens; the fullest
+/// group comes first, empty ones are left out.
+fn deal(lengths: &[usize], count: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|&index| std::cmp::Reverse(lengths[index]));
+    let mut groups: Vec<Vec<usize>> = vec![Vec::new(); count];
+    // (tokens, group), least first.
+    let mut loads: std::collections::BinaryHeap<_> = (0..count).map(|group| std::cmp::Reverse((0, group))).collect();
+    for index in order {
+        if let Some(mut least) = loads.peek_mut() {
+            least.0.0 += lengths[index];
+            groups[least.0.1].push(index);
+        }
+    }
+    let mut loaded: Vec<(usize, Vec<usize>)> =
+        loads.into_iter().map(|std::cmp::Reverse((load, group))| (load, std::mem::take(&mut groups[group]))).collect();
+    loaded.retain(|(_, group)| !group.is_empty());
+    loaded.sort_by_key(|(load, group)| (std::cmp::Reverse(*load), group[0]));
+    loaded.into_iter().map(|(_, group)| group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn groups(plan: &Plan) -> &[Vec<usize>] {
+        match plan {
+            Plan::Divide(groups) | Plan::Spread(groups) => groups,
+        }
+    }
+
+    #[test]
+    fn every_sequence_is_in_one_group() {
+        for threads in [1, 2, 5] {
+            for lengths in [vec![], vec![7], vec![512, 3], vec![10; 20], (1..200).collect::<Vec<usize>>()] {
+                let plan = plan(&lengths, threads);
+                let mut seen: Vec<usize> = groups(&plan).concat();
+                seen.sort_unstable();
+                assert_eq!(seen, (0..lengths.len()).collect::<Vec<_>>(), "{lengths:?} on {threads}");
+                assert!(groups(&plan).iter().all(|group| !group.is_empty()));
+            }
+        }
+    }
+
+    #[test]
+    fn one_text_is_spread_and_many_are_divided() {
+        assert_eq!(plan(&[512], 2), Plan::Spread(vec![vec![0]]));
+        assert_eq!(plan(&[512, 3], 2), Plan::Spread(vec![vec![0, 1]]));
+        assert!(matches!(plan(&[10; 20], 2), Plan::Divide(groups) if groups.len() == 2));
+        assert!(matches!(plan(&[100; 64], 2), Plan::Divide(groups) if groups.len() == 26));
+        assert!(matches!(plan(&[512], 1), Plan::Divide(_)));
+    }
+
+    #[test]
+    fn spread_groups_are_bounded() {
+        let lengths: Vec<usize> = [vec![4000], vec![5; 40]].concat();
+        let plan = plan(&lengths, 8);
+        assert!(matches!(plan, Plan::Spread(_)));
+        for group in groups(&plan) {
+            let tokens = group.iter().map(|&index| lengths[index]).sum::<usize>();
+            assert!(group.len() == 1 || tokens <= SPREAD_TOKENS);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What can go wrong.
+
+use docent_models::BatchError;
+
+use crate::{hub, model_ref};
+
+/// Why a model cannot be opened or a text not be embedded. Every variant prints as one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The text names no model.
+    #[error(transparent)]
+    ModelRef(#[from] model_ref::ParseError),
+    /// The model cannot be had.
+    #[error(transparent)]
+    Hub(#[from] hub::Error),
+    /// The model's files cannot be used.
+    #[error(transparent)]
+    Model(#[from] docent_models::Error),
+    /// The model is known to be of a kind that makes no embeddings.
+    #[error("{name} is a {kind}, not an embedding model")]
+    NotAnEmbedder {
+        /// The model.
+        name: String,
+        /// What it is instead.
+        kind: String,
+    },
+    /// More components are asked for than the model's vectors have, or none.
+    #[error("cannot cut vectors to {dim} components: the model {model} makes {hidden_size}, ask for 1 to {hidden_size}")]
+    Dim {
+        /// What was asked for.
+        dim: usize,
+        /// The model.
+        model: String,
+        /// The components of its vectors.
+        hidden_size: usize,
+    },
+    /// A length that the model cannot have, or that leaves no room for the special tokens.
+    #[error("a maximum length of {max_length} tokens is out of range: the model {model} takes {least} to {most}")]
+    MaxLength {
+        /// What was asked for.
+        max_length: usize,
+        /// The model.
+        model: String,
+        /// The least that leaves room for a token besides the special ones.
+        least: usize,
+        /// The model's positions.
+        most: usize,
+    },
+    /// A text is too long and must not be cut.
+    #[error("text {index} has {tokens} tokens, more than the {max_length} allowed; shorten it or allow truncation")]
+    TooLong {
+        /// Its place in the call.
+        index: usize,
+        /// Its tokens, special tokens and prompt included.
+        tokens: usize,
+        /// The tokens allowed.
+        max_length: usize,
+    },
+    /// A text cannot be tokenized.
+    #[error("text {index} cannot be tokenized: {source}")]
+    Tokenize {
+        /// Its place in the call.
+        index: usize,
+        /// Why.
+        source: docent_tokenizer::Error,
+    },
+    /// The model computed NaN or infinity for a text: its weights are damaged.
+    #[error("the vector of text {index} has components that are not finite; the weights of {model} are damaged, run `docent check`")]
+    NotFinite {
+        /// Its place in the call.
+        index: usize,
+        /// The model.
+        model: String,
+    },
+    /// The model and its tokenizer do not go together.
+    #[error("the model cannot run what its tokenizer made: {0}")]
+    Batch(#[from] BatchError),
+}

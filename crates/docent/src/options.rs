@@ -1,0 +1,76 @@
+//! What a caller can ask for.
+
+pub use docent_kernels::Pooling;
+
+use crate::hub::Quant;
+
+/// How a model is opened. The default is what most programs want.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Threads to compute on; `None` for as many as the process may use (its CPU affinity and cgroup quota), at most
+    /// [`MAX_DEFAULT_THREADS`](crate::MAX_DEFAULT_THREADS).
+    pub threads: Option<usize>,
+    /// Whether the network is forbidden; a model that is not in a cache is then an error. `HF_HUB_OFFLINE` does the same.
+    pub offline: bool,
+    /// The number format to fetch, where a model is to be had in several; `None` for Q8_0.
+    pub quant: Option<Quant>,
+}
+
+/// How texts are embedded. The default is what the model's publisher recommends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmbedOptions {
+    /// What to put in front of each text.
+    pub prompt: Prompt,
+    /// How the hidden states of a text become one vector; `None` for the model's own way.
+    pub pooling: Option<Pooling>,
+    /// Whether vectors are scaled to unit length. Without pooling (one vector a token) they never are.
+    pub normalize: bool,
+    /// Components to keep, the first ones, before the scaling; `None` for all. Only models trained for it (matryoshka)
+    /// keep their quality.
+    pub dim: Option<usize>,
+    /// Tokens a text may have, special tokens and prompt included; `None` for what the publisher recommends.
+    pub max_length: Option<usize>,
+    /// What happens to a longer text.
+    pub truncate: Truncate,
+}
+
+impl Default for EmbedOptions {
+    fn default() -> Self {
+        EmbedOptions {
+            prompt: Prompt::Default,
+            pooling: None,
+            normalize: true,
+            dim: None,
+            max_length: None,
+            truncate: Truncate::Right,
+        }
+    }
+}
+
+/// What is put in front of a text before it is tokenized.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Prompt {
+    /// The prompt that the model names as its default; for most models none.
+    #[default]
+    Default,
+    /// Nothing.
+    None,
+    /// The model's prompt for search queries; nothing if it has none.
+    Query,
+    /// The model's prompt for the documents that are searched; nothing if it has none.
+    Document,
+    /// This text.
+    Text(String),
+}
+
+/// What happens to a text with more tokens than allowed. Either way the special tokens stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Truncate {
+    /// Its end is cut off.
+    #[default]
+    Right,
+    /// Its beginning is cut off.
+    Left,
+    /// It is an error.
+    Error,
+}

@@ -1,0 +1,51 @@
+//! The small files of a Hugging Face directory.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use crate::Error;
+
+/// The largest JSON file that is read: far above any configuration, far below what would hurt.
+const MAX_JSON_BYTES: u64 = 64 << 20;
+
+/// A Hugging Face model directory.
+#[derive(Clone, Copy)]
+pub(crate) struct Directory<'a> {
+    path: &'a Path,
+}
+
+impl<'a> Directory<'a> {
+    pub(crate) fn new(path: &'a Path) -> Self {
+        Directory { path }
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// A JSON file, or `None` if there is no such file.
+    pub(crate) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
+        let path = self.file(name);
+        let io = |source| Error::Read { path: path.clone(), source };
+        match std::fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io(error)),
+            Ok(file) if file.len() > MAX_JSON_BYTES => {
+                let found = format!("{} bytes", file.len());
+                return Err(Error::config(path, "the file", "at most 64 MiB of JSON", found));
+            }
+            Ok(_) => {}
+        }
+        let text = std::fs::read(&path).map_err(io)?;
+        serde_json::from_slice(&text).map(Some).map_err(|source| Error::Json { path, source })
+    }
+
+    /// A JSON file that must be there.
+    pub(crate) fn require_json<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        self.json(name)?.ok_or_else(|| Error::Read {
+            path: self.file(name),
+            source: std::io::Error::from(std::io::ErrorKind::NotFound),
+        })
+    }
+}
