@@ -51,8 +51,8 @@ pub use error::Error;
 pub use progress::{Progress, Silent};
 pub use quant::{Quant, UnknownQuant};
 
-use crate::{ModelRef, convert};
 use crate::catalog;
+use crate::{ModelRef, convert};
 use cache::HubCache;
 use http::Client;
 use remote::Remote;
