@@ -1,5 +1,7 @@
 //! `tokenizer.json`, the format of the Hugging Face `tokenizers` library.
 
+use std::collections::HashSet;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
@@ -187,7 +189,7 @@ fn bert_normalization(node: &Node<'_>) -> Result<Normalization, Error> {
 /// Reads `added_tokens` and enters them in the vocabulary.
 fn added_tokens(root: &Node<'_>, vocabulary: &mut Vocabulary) -> Result<Vec<AddedToken>, Error> {
     let Some(list) = root.get("added_tokens") else { return Ok(vec![]) };
-    let mut added = vec![];
+    let (mut added, mut known) = (vec![], HashSet::new());
     for node in list.elements()? {
         let content = node.require("content")?;
         let token = AddedToken {
@@ -201,7 +203,7 @@ fn added_tokens(root: &Node<'_>, vocabulary: &mut Vocabulary) -> Result<Vec<Adde
         if token.content.is_empty() {
             return Err(content.unexpected("a text that is not empty"));
         }
-        if added.iter().any(|other: &AddedToken| other.content == token.content) {
+        if !known.insert(content.str()?) {
             return Err(content.unexpected("a token that is not in the list already"));
         }
         vocabulary.insert_added(&token.content, node.require("id")?.u32()?, &node.path)?;

@@ -13,9 +13,9 @@ use crate::template::Template;
 use crate::tokenizer::{Engine, Kind, Parts, Tokenizer};
 use crate::vocabulary::{Map, Vocabulary};
 
-/// The longest word, in characters, that a tokenizer may be told to cut up. The usual limit is 100. Cutting takes time that
-/// grows with its square, and this keeps a file from turning a long text without spaces into a hang.
-pub(crate) const MAX_WORD: usize = 1000;
+/// The longest word, in characters, that a tokenizer may be told to cut up. The limit in use is 100. Cutting may take time
+/// that grows with its square, and this keeps a file from turning a long text without spaces into a hang.
+pub(crate) const MAX_WORD: usize = 512;
 
 /// Everything a WordPiece tokenizer is made of, wherever it was read.
 pub(crate) struct WordPiece {
