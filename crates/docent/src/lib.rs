@@ -1,4 +1,58 @@
-//! docent
+//! Embeddings from GGUF and safetensors models, on an ordinary CPU, without a C++ runtime, PyTorch or ONNX.
+//!
+//! Open a model by name, path or address, and give it texts:
+//!
+//! ```no_run
+//! use docent::Embedder;
+//!
+//! let embedder = Embedder::open("all-MiniLM-L6-v2")?;
+//! for embedding in embedder.embed(&["Where are the settings kept?", "In the file settings.toml."])? {
+//!     println!("{} tokens: {:?}...", embedding.tokens, &embedding.vector()[..4]);
+//! }
+//! # Ok::<(), docent::Error>(())
+//! ```
+//!
+//! # Models
+//!
+//! A model is named by a path (a `.gguf` file or a Hugging Face directory with safetensors), by its name in the
+//! [catalogue](catalog), by `hf:USER/REPO[/FILE]`, or by a web address; [`ModelRef`] has the rules. What is not on this machine is
+//! fetched into the Hugging Face cache once, and from then on opened without a connection; see [`hub`].
+//!
+//! This version runs BERT and DistilBERT encoders: bge, all-MiniLM, e5, gte, mxbai-embed, arctic-embed v1 and their kin.
+//! [`supported_architectures`] lists what it runs, [`inspect`] tells what any file is.
+//!
+//! # Vectors
+//!
+//! [`Embedder::embed`] uses a model as its publisher recommends: pooling, length limit and normalisation come from the model's
+//! files or from the catalogue, and [`ModelSettings`] says which. [`EmbedOptions`] overrides them:
+//!
+//! ```
+//! use docent::{EmbedOptions, Embedder, Prompt};
+//!
+//! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/bert-tiny");
+//! let embedder = Embedder::open(model)?;
+//! let options = EmbedOptions { prompt: Prompt::Query, dim: Some(32), ..EmbedOptions::default() };
+//! let query = embedder.embed_with(&["hello world"], &options)?;
+//! assert_eq!(query[0].vector().len(), 32);
+//! assert!(!query[0].truncated());
+//! # Ok::<(), docent::Error>(())
+//! ```
+//!
+//! Three things can be relied on:
+//!
+//! - **The same bits.** A vector depends on its text, the options and the model's file alone, not on the other texts of the call,
+//!   their order, or the number of threads.
+//! - **Nothing is lost silently.** Each [`Embedding`] says how many tokens the model read and how many were cut off.
+//! - **Errors, not panics.** A damaged file, a hostile download or an odd text gives an [`Error`] of one line that names the file and
+//!   the place.
+//!
+//! Calls are blocking and use all threads of the embedder; an [`Embedder`] may be shared between threads, whose calls then take
+//! turns. Nothing is sent anywhere; there is no telemetry.
+//!
+//! # Converting
+//!
+//! [`convert`] turns a Hugging Face directory into the GGUF file that llama.cpp's converter would write.
+
 pub mod catalog;
 mod embedder;
 mod engine;
