@@ -316,7 +316,9 @@ mod tests {
             assert_eq!(info.first_not_finite(), Ok(Some((39_000, f64::NEG_INFINITY))), "{ty}");
         }
         let mut blocks = tensor(TensorType::Q8_0, &[0.5; 40_000]);
-        let info = |bytes| TensorInfo { name: "x", shape: vec![40_000], tensor_type: TensorType::Q8_0, bytes };
+        fn info(bytes: &[u8]) -> TensorInfo<'_> {
+            TensorInfo { name: "x", shape: vec![40_000], tensor_type: TensorType::Q8_0, bytes }
+        }
         assert_eq!(info(&blocks).first_not_finite(), Ok(None));
         // The scale of the last block becomes NaN.
         let scale = blocks.len() - 34;

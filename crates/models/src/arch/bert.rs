@@ -191,7 +191,7 @@ fn load(config: &Config, path: &Path, weights: &Weights<'_>) -> Result<(Box<dyn 
 
 /// The GGUF name of a tensor of a BERT or DistilBERT checkpoint: with or without the prefix of the model class, and with
 /// the `gamma` and `beta` of TensorFlow's day for a norm's weight and bias.
-fn gguf_name(name: &str) -> HfName {
+pub(crate) fn gguf_name(name: &str) -> HfName {
     const TABLES: &[(&str, &str)] = &[
         ("embeddings.word_embeddings", "token_embd"),
         ("embeddings.position_embeddings", "position_embd"),
@@ -245,7 +245,7 @@ fn gguf_name(name: &str) -> HfName {
     }
     let layer = stem.strip_prefix("encoder.layer.").or_else(|| stem.strip_prefix("transformer.layer."));
     match layer.and_then(|layer| layer.split_once('.')) {
-        Some((index, part)) if index.parse::<u16>().is_ok() => match find(LAYER, part) {
+        Some((index, part)) if index.parse::<u16>().is_ok_and(|layer| layer.to_string() == index) => match find(LAYER, part) {
             Some(gguf) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
             None => HfName::Unknown,
         },

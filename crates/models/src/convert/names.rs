@@ -1,6 +1,8 @@
 //! Tensor names: Hugging Face's to GGUF's, and the shape that each must have.
 
 use super::config::{Config, Family};
+use crate::arch::bert;
+use crate::source::HfName;
 
 /// What becomes of a tensor of the source.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,65 +16,36 @@ pub(super) enum Target {
     Unknown,
 }
 
-/// The name that a tensor gets. Prefixes (`bert.`, `distilbert.`) and the endings of the first BERT checkpoints (`.gamma`,
-/// `.beta`) are optional.
+/// The name that a tensor gets: that of the architecture, and for classifiers those of their heads.
 pub(super) fn target(name: &str, config: &Config) -> Target {
-    let mut name = name;
-    if config.family == Family::DistilBert {
-        name = name.strip_prefix("distilbert.").unwrap_or(name);
-        if name.starts_with("vocab_") {
-            return Target::Dropped;
-        }
-    }
-    name = name.strip_prefix("bert.").unwrap_or(name);
-    let (stem, suffix) = match name.rsplit_once('.') {
-        Some((stem, "weight" | "gamma")) => (stem, "weight"),
-        Some((stem, "bias" | "beta")) => (stem, "bias"),
-        _ if name == "embeddings.position_ids" => return Target::Dropped,
-        _ => (name, ""),
+    let renamed = match bert::gguf_name(name) {
+        HfName::Unused => return Target::Dropped,
+        HfName::Gguf(renamed) => Some(renamed),
+        HfName::Unknown => head(name, config),
     };
-    if stem == "pooler.dense" || stem.starts_with("cls.predictions") || stem.starts_with("cls.seq_relationship") {
-        return Target::Dropped;
-    }
-    let fixed = match stem {
-        "embeddings.word_embeddings" => Some("token_embd"),
-        "embeddings.position_embeddings" => Some("position_embd"),
-        "embeddings.token_type_embeddings" if config.token_types > 0 => Some("token_types"),
-        "embeddings.LayerNorm" => Some("token_embd_norm"),
-        "pre_classifier" if config.family == Family::DistilBert => Some("cls"),
-        "classifier" if !config.labels.is_empty() => Some("cls.output"),
-        _ => None,
-    };
-    let target = fixed.map(|f| format!("{f}.{suffix}")).or_else(|| {
-        let (layer, part) = in_layer(stem, config)?;
-        Some(format!("blk.{layer}.{part}.{suffix}"))
-    });
-    match target {
-        Some(target) if shape(&target, config).is_some() => Target::Tensor(target),
+    match renamed {
+        Some(renamed) if belongs(&renamed, config) => Target::Tensor(renamed),
         _ => Target::Unknown,
     }
 }
 
-/// Layer and part of a name such as `encoder.layer.3.attention.self.query`.
-fn in_layer(stem: &str, config: &Config) -> Option<(u32, &'static str)> {
-    let prefix = match config.family {
-        Family::Bert => "encoder.layer.",
-        Family::DistilBert => "transformer.layer.",
-    };
-    let (layer, part) = stem.strip_prefix(prefix)?.split_once('.')?;
-    let layer = layer.parse().ok().filter(|n: &u32| *n < config.layers && n.to_string() == layer)?;
-    let part = match (config.family, part) {
-        (Family::Bert, "attention.self.query") | (Family::DistilBert, "attention.q_lin") => "attn_q",
-        (Family::Bert, "attention.self.key") | (Family::DistilBert, "attention.k_lin") => "attn_k",
-        (Family::Bert, "attention.self.value") | (Family::DistilBert, "attention.v_lin") => "attn_v",
-        (Family::Bert, "attention.output.dense") | (Family::DistilBert, "attention.out_lin") => "attn_output",
-        (Family::Bert, "attention.output.LayerNorm") | (Family::DistilBert, "sa_layer_norm") => "attn_output_norm",
-        (Family::Bert, "intermediate.dense") | (Family::DistilBert, "ffn.lin1") => "ffn_up",
-        (Family::Bert, "output.dense") | (Family::DistilBert, "ffn.lin2") => "ffn_down",
-        (Family::Bert, "output.LayerNorm") | (Family::DistilBert, "output_layer_norm") => "layer_output_norm",
+/// The name of a tensor of a classification head.
+fn head(name: &str, config: &Config) -> Option<String> {
+    let (stem, suffix) = name.rsplit_once('.')?;
+    let stem = match stem {
+        "pre_classifier" if config.family == Family::DistilBert => "cls",
+        "classifier" if !config.labels.is_empty() => "cls.output",
         _ => return None,
     };
-    Some((layer, part))
+    Some(format!("{stem}.{suffix}"))
+}
+
+/// Whether a model of this configuration has the tensor.
+fn belongs(target: &str, config: &Config) -> bool {
+    let layer = target.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).map(|(layer, _)| layer.parse::<u32>());
+    let in_range = layer.is_none_or(|layer| layer.is_ok_and(|layer| layer < config.layers));
+    let segments = config.token_types > 0 || !target.starts_with("token_types.");
+    in_range && segments && shape(target, config).is_some()
 }
 
 /// The shape that the configuration gives a tensor, rows first; `None` for a name that is not the architecture's. The
@@ -164,9 +137,7 @@ mod tests {
             (&bert, "encoder.layer.-1.output.dense.weight"),
             (&bert, "embeddings.word_embeddings.bias"),
             (&bert, "classifier.weight"),
-            (&bert, "transformer.layer.0.ffn.lin1.weight"),
             (&distil, "embeddings.token_type_embeddings.weight"),
-            (&distil, "encoder.layer.0.output.dense.weight"),
             (&bert, "lm_head.weight"),
             (&bert, ""),
         ] {
