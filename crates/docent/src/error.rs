@@ -26,7 +26,9 @@ pub enum Error {
         kind: String,
     },
     /// More components are asked for than the model's vectors have, or none.
-    #[error("cannot cut vectors to {dim} components: the model {model} makes {hidden_size}, ask for 1 to {hidden_size}")]
+    #[error(
+        "cannot cut vectors to {dim} components: the model {model} makes {hidden_size}, ask for 1 to {hidden_size}"
+    )]
     Dim {
         /// What was asked for.
         dim: usize,
@@ -66,7 +68,9 @@ pub enum Error {
         source: docent_tokenizer::Error,
     },
     /// The model computed NaN or infinity for a text: its weights are damaged.
-    #[error("the vector of text {index} has components that are not finite; the weights of {model} are damaged, run `docent check`")]
+    #[error(
+        "the vector of text {index} has components that are not finite; the weights of {model} are damaged, run `docent check`"
+    )]
     NotFinite {
         /// Its place in the call.
         index: usize,

@@ -139,7 +139,8 @@ fn prompts_come_from_the_files() {
 #[test]
 fn matryoshka_cuts_then_scales() {
     let embedder = open(&fixture("bert-tiny"), 1);
-    let whole = embedder.embed_with(&["hello world"], &EmbedOptions { normalize: false, ..Default::default() }).unwrap();
+    let whole =
+        embedder.embed_with(&["hello world"], &EmbedOptions { normalize: false, ..Default::default() }).unwrap();
     let cut = embedder.embed_with(&["hello world"], &EmbedOptions { dim: Some(32), ..Default::default() }).unwrap();
     assert_eq!((cut[0].dim(), cut[0].vector().len()), (32, 32));
     let length = whole[0].vector()[..32].iter().map(|value| value * value).sum::<f32>().sqrt();

@@ -92,10 +92,9 @@ fn long_texts_are_cut_where_the_publisher_says() {
 fn published_values_hold() {
     let Some(directory) = minilm() else { return };
     let folder = tempfile::tempdir().unwrap();
-    for (embedder, tolerance) in [
-        (open(&directory, 2), 1e-4),
-        (open(&converted(&directory, OutputType::Q8_0, folder.path()), 2), 5e-3),
-    ] {
+    for (embedder, tolerance) in
+        [(open(&directory, 2), 1e-4), (open(&converted(&directory, OutputType::Q8_0, folder.path()), 2), 5e-3)]
+    {
         let hello = embedder.embed(&["hello world"]).unwrap().remove(0);
         let first = [-0.034478, 0.03102, 0.00673, 0.02611, -0.039362];
         assert!(max_difference(&hello.vector()[..5], &first) <= tolerance, "{:?}", &hello.vector()[..5]);
