@@ -14,25 +14,17 @@ use clap::Subcommand;
 
 use crate::console::Console;
 
+// The first sentence of a command's arguments is its line in the list of commands.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Turn texts into vectors
     Embed(embed::Args),
-    /// Show the tokens that a model reads
     Tokenize(tokenize::Args),
-    /// Show what a model is, and whether it runs here
     Info(info::Args),
-    /// Open a model, run it, and compare with published values
     Check(check::Args),
-    /// Fetch a model
     Pull(pull::Args),
-    /// List the models of the catalogue
     Models(models::Args),
-    /// Turn a Hugging Face directory into a GGUF file
     Convert(convert::Args),
-    /// Measure the speed of a model on this machine
     Bench(bench::Args),
-    /// Print the completions of a shell
     Completions(completions::Args),
 }
 
