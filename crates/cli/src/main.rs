@@ -7,6 +7,7 @@ mod commands;
 mod console;
 mod destination;
 mod input;
+mod json;
 mod model;
 mod system;
 mod table;

@@ -115,7 +115,8 @@ pub(crate) fn open_tokenizer(name: &str, args: &FetchArgs, console: &Console) ->
     Tokenizer::from_gguf(file.metadata()).with_context(|| path.display().to_string())
 }
 
-fn model_help() -> String {
+/// The help of an option or argument that takes a model.
+pub(crate) fn model_help() -> String {
     let default = catalog::DEFAULT_MODEL;
     format!("Path, catalogue name, hf:USER/REPO[/FILE] or URL [env: {VARIABLE}] [default: {default}]")
 }

@@ -9,7 +9,8 @@ use docent::{EmbedOptions, Embedder, Inspection, ModelRef, Prompt, inspect};
 use serde::Serialize;
 
 use crate::console::{Console, Unit};
-use crate::model::{OpenArgs, model_or_default};
+use crate::json;
+use crate::model::{OpenArgs, model_help, model_or_default};
 use crate::system;
 use crate::table::{Column, Table, bytes, count, milliseconds};
 
@@ -19,8 +20,7 @@ use crate::table::{Column, Table, bytes, count, milliseconds};
 /// the catalogue knows to be published for the model. The exit status is 1 if anything is not as it should be.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Path, catalogue name, hf:USER/REPO[/FILE] or URL [default: DOCENT_MODEL, else the default model]
-    #[arg(value_name = "MODEL")]
+    #[arg(value_name = "MODEL", help = model_help())]
     model: Option<String>,
     #[command(flatten)]
     open: OpenArgs,
@@ -104,8 +104,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
 
     let mut out = console.out();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &report)?;
-        writeln!(out)?;
+        json::write_pretty(&mut out, &report)?;
     } else {
         report.print(&mut out, console)?;
     }

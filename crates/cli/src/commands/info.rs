@@ -10,7 +10,8 @@ use docent::{
 use serde::Serialize;
 
 use crate::console::Console;
-use crate::model::{FetchArgs, model_or_default};
+use crate::json;
+use crate::model::{FetchArgs, model_help, model_or_default};
 use crate::table::{Column, Table, bytes, count};
 
 /// Show what a model is, and whether it runs here.
@@ -18,8 +19,7 @@ use crate::table::{Column, Table, bytes, count};
 /// Also for files that this version cannot run: what their headers say is shown, and why they do not run.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Path, catalogue name, hf:USER/REPO[/FILE] or URL [default: DOCENT_MODEL, else the default model]
-    #[arg(value_name = "MODEL")]
+    #[arg(value_name = "MODEL", help = model_help())]
     model: Option<String>,
     /// List every tensor
     #[arg(long)]
@@ -119,8 +119,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
 
     let mut out = console.out();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &info)?;
-        writeln!(out)?;
+        json::write_pretty(&mut out, &info)?;
     } else {
         write!(out, "{}", info.table())?;
         if let Some(tensors) = &info.tensor_list {

@@ -9,6 +9,7 @@ use docent::{ModelRef, supported_architectures};
 use serde::Serialize;
 
 use crate::console::Console;
+use crate::json;
 use crate::table::{Column, Table, bytes};
 
 /// List the well-known models that can be had by name.
@@ -64,8 +65,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
 
     let mut out = console.out();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &listed)?;
-        writeln!(out)?;
+        json::write_pretty(&mut out, &listed)?;
     } else if !listed.is_empty() {
         write!(out, "{}", table(&listed))?;
     }

@@ -7,6 +7,7 @@ use docent::ModelRef;
 use serde::Serialize;
 
 use crate::console::Console;
+use crate::json;
 use crate::model::FetchArgs;
 
 /// Fetch a model, unless it is here already, and print its path.
@@ -38,8 +39,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let mut out = console.out();
     if args.json {
         let fetched = Fetched { model: model.to_string(), path: &path, bytes: size(&path, 3) };
-        serde_json::to_writer(&mut out, &fetched)?;
-        writeln!(out)?;
+        json::write_line(&mut out, &fetched)?;
     } else {
         writeln!(out, "{}", path.display())?;
     }
