@@ -16,8 +16,7 @@ use crate::model::FetchArgs;
 /// on arrival goes to Docent's own. Every command fetches the models it needs; this one is for doing it beforehand.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Catalogue name, hf:USER/REPO[@REVISION][/FILE] or URL
-    #[arg(value_name = "MODEL")]
+    #[arg(value_name = "MODEL", help = "Catalogue name, hf:USER/REPO[@REVISION][/FILE] or URL")]
     model: String,
     #[command(flatten)]
     fetch: FetchArgs,
