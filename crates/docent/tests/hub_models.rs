@@ -29,7 +29,7 @@ fn a_safetensors_folder_comes_whole_with_the_weights_last() {
     let (hub, model) = (place.hub(&server.url), "hf:u/r".parse::<ModelRef>().unwrap());
     let folder = hub.fetch(&model, None, &Silent).unwrap();
     assert_eq!(
-        std::fs::read_to_string(conversion.folder.join("1_Pooling/config.json")).unwrap(),
+        std::fs::read_to_string(folder.join("1_Pooling/config.json")).unwrap(),
         "{\"pooling_mode_cls_token\": true}"
     );
     assert!(!folder.join("pytorch_model.bin").exists());
@@ -45,7 +45,7 @@ fn a_safetensors_folder_comes_whole_with_the_weights_last() {
     std::fs::write(config, "{\"t\": 2}").unwrap();
     assert_eq!(hub.cached(&model, None), None);
     hub.fetch(&model, None, &Silent).unwrap();
-    assert_eq!(std::fs::read_to_string(conversion.folder.join("tokenizer.json")).unwrap(), "{\"t\": 1}");
+    assert_eq!(std::fs::read_to_string(folder.join("tokenizer.json")).unwrap(), "{\"t\": 1}");
 }
 
 #[test]
