@@ -158,7 +158,8 @@ impl Model {
         })?;
         let config = HfConfig { path: &config, fields: &fields };
         let model_type = config.string(&["model_type"])?;
-        let model_type = model_type.ok_or_else(|| config.error("model_type", "the name of an architecture", "nothing"))?;
+        let model_type =
+            model_type.ok_or_else(|| config.error("model_type", "the name of an architecture", "nothing"))?;
         let architecture = arch::by_hf_model_type(model_type).ok_or_else(|| unsupported(config.path, model_type))?;
         let settings = SentenceTransformers::read(directory)?;
         let tokenizer = Tokenizer::from_directory(path)?;
@@ -207,7 +208,13 @@ impl std::fmt::Debug for Model {
 }
 
 /// The description that sizes alone give; what else the files say is filled in by the caller.
-fn describe(path: &Path, architecture: &'static str, format: Format, sizes: Sizes, weights: &Weights<'_>) -> Description {
+fn describe(
+    path: &Path,
+    architecture: &'static str,
+    format: Format,
+    sizes: Sizes,
+    weights: &Weights<'_>,
+) -> Description {
     let stem = if format == Format::Gguf { path.file_stem() } else { path.file_name() };
     Description {
         name: stem.map_or_else(|| path.display().to_string(), |stem| stem.to_string_lossy().into_owned()),

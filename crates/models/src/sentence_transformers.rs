@@ -63,12 +63,20 @@ impl SentenceTransformers {
         }
         let config: SentenceBertConfig = directory.json("sentence_bert_config.json")?.unwrap_or_default();
         settings.max_seq_length = config.max_seq_length;
-        let config: SentenceTransformersConfig = directory.json("config_sentence_transformers.json")?.unwrap_or_default();
+        let config: SentenceTransformersConfig =
+            directory.json("config_sentence_transformers.json")?.unwrap_or_default();
         settings.prompts =
             Prompts { named: config.prompts.unwrap_or_default(), default_name: config.default_prompt_name };
-        if let Some(name) = settings.prompts.default_name.as_ref().filter(|&name| !settings.prompts.named.contains_key(name)) {
+        if let Some(name) =
+            settings.prompts.default_name.as_ref().filter(|&name| !settings.prompts.named.contains_key(name))
+        {
             let file = directory.file("config_sentence_transformers.json");
-            return Err(Error::config(file, "default_prompt_name", "the name of one of `prompts`", format!("{name:?}")));
+            return Err(Error::config(
+                file,
+                "default_prompt_name",
+                "the name of one of `prompts`",
+                format!("{name:?}"),
+            ));
         }
         Ok(settings)
     }
@@ -79,7 +87,12 @@ fn read_pooling(directory: Directory<'_>, path: &str) -> Result<Pooling, Error> 
     let name = if path.is_empty() { "config.json".to_owned() } else { format!("{path}/config.json") };
     let file = directory.file(&name);
     if path.split(['/', '\\']).any(|part| part == "..") || std::path::Path::new(path).is_absolute() {
-        return Err(Error::config(directory.file("modules.json"), "path", "a folder of the model", format!("{path:?}")));
+        return Err(Error::config(
+            directory.file("modules.json"),
+            "path",
+            "a folder of the model",
+            format!("{path:?}"),
+        ));
     }
     let fields: Map<String, Value> = directory.require_json(&name)?;
     let mut modes: Vec<&str> = Vec::new();

@@ -88,11 +88,7 @@ impl Network for Bert {
     }
 }
 
-fn load_gguf(
-    metadata: Metadata<'_>,
-    path: &Path,
-    weights: &Weights<'_>,
-) -> Result<(Box<dyn Network>, Sizes), Error> {
+fn load_gguf(metadata: Metadata<'_>, path: &Path, weights: &Weights<'_>) -> Result<(Box<dyn Network>, Sizes), Error> {
     let size = |key: &str| metadata.require_u32(&format!("bert.{key}")).map(|value| value as usize);
     let hidden = size("embedding_length")?;
     let sizes = Sizes {
@@ -237,18 +233,19 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
         "bias" | "beta" => "bias",
         _ => return HfName::Unknown,
     };
-    let find = |names: &[(&str, &'static str)], stem: &str| {
-        names.iter().find(|(hf, _)| *hf == stem).map(|&(_, gguf)| gguf)
-    };
+    let find =
+        |names: &[(&str, &'static str)], stem: &str| names.iter().find(|(hf, _)| *hf == stem).map(|&(_, gguf)| gguf);
     if let Some(gguf) = find(TABLES, stem) {
         return HfName::Gguf(format!("{gguf}.{kind}"));
     }
     let layer = stem.strip_prefix("encoder.layer.").or_else(|| stem.strip_prefix("transformer.layer."));
     match layer.and_then(|layer| layer.split_once('.')) {
-        Some((index, part)) if index.parse::<u16>().is_ok_and(|layer| layer.to_string() == index) => match find(LAYER, part) {
-            Some(gguf) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
-            None => HfName::Unknown,
-        },
+        Some((index, part)) if index.parse::<u16>().is_ok_and(|layer| layer.to_string() == index) => {
+            match find(LAYER, part) {
+                Some(gguf) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
+                None => HfName::Unknown,
+            }
+        }
         _ => HfName::Unknown,
     }
 }

@@ -42,7 +42,8 @@ fn head(name: &str, config: &Config) -> Option<String> {
 
 /// Whether a model of this configuration has the tensor.
 fn belongs(target: &str, config: &Config) -> bool {
-    let layer = target.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).map(|(layer, _)| layer.parse::<u32>());
+    let layer =
+        target.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).map(|(layer, _)| layer.parse::<u32>());
     let in_range = layer.is_none_or(|layer| layer.is_ok_and(|layer| layer < config.layers));
     let segments = config.token_types > 0 || !target.starts_with("token_types.");
     in_range && segments && shape(target, config).is_some()

@@ -45,7 +45,9 @@ struct Entry {
 #[non_exhaustive]
 pub enum SafetensorsError {
     /// Too short for the header's length, or for the header.
-    #[error("expected a header of {expected} bytes, found {found} bytes in the file; it is cut short or not safetensors")]
+    #[error(
+        "expected a header of {expected} bytes, found {found} bytes in the file; it is cut short or not safetensors"
+    )]
     HeaderCut {
         /// Bytes that the header takes, its length included.
         expected: u64,
@@ -120,8 +122,8 @@ impl Safetensors {
 
     fn add_shard(&mut self, path: &Path) -> Result<(), Error> {
         let file = MappedFile::open(path)?;
-        let header =
-            parse_header(&file).map_err(|source| Error::Safetensors { path: path.to_owned(), source: Box::new(source) })?;
+        let header = parse_header(&file)
+            .map_err(|source| Error::Safetensors { path: path.to_owned(), source: Box::new(source) })?;
         let shard = self.shards.len();
         for tensor in header {
             let ParsedTensor { name, ty, shape, bytes } = tensor;
@@ -206,7 +208,12 @@ pub(crate) fn parse_header(file: &[u8]) -> Result<Vec<ParsedTensor>, Safetensors
     Ok(tensors)
 }
 
-fn check_tensor(name: String, entry: RawEntry, data_start: usize, data: usize) -> Result<ParsedTensor, SafetensorsError> {
+fn check_tensor(
+    name: String,
+    entry: RawEntry,
+    data_start: usize,
+    data: usize,
+) -> Result<ParsedTensor, SafetensorsError> {
     let RawEntry { dtype, shape, data_offsets: [start, end] } = entry;
     let Some(ty) = tensor_type(&dtype) else {
         return Err(SafetensorsError::Type { name, found: dtype });
@@ -331,10 +338,22 @@ mod tests {
         assert!(error(&one("F32", "[2]", "[0,8]"), 4).contains("cut short"));
         let end = u64::MAX;
         assert!(error(&one("I8", "[1]", &format!("[{},{end}]", end - 1)), 4).contains("cut short"));
-        assert!(error(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
-            "b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#, 6).contains("overlap"));
-        assert!(error(r#"{"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]},
-            "a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]}}"#, 1).contains("comes twice"));
+        assert!(
+            error(
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+            "b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#,
+                6
+            )
+            .contains("overlap")
+        );
+        assert!(
+            error(
+                r#"{"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]},
+            "a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]}}"#,
+                1
+            )
+            .contains("comes twice")
+        );
         assert!(error("[]", 0).contains("a map of tensor names"));
         assert!(error(&one("F32", "[-1]", "[0,4]"), 4).contains("not what the format has"));
         let mut long = u64::MAX.to_le_bytes().to_vec();
