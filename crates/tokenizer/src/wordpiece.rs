@@ -86,8 +86,8 @@ impl WordPiece {
                 )
             }
         };
-        let mut special: Vec<u32> =
-            added.iter().filter(|token| token.special).filter_map(|token| vocabulary.id(&token.content)).collect();
+        let named = added.iter().filter(|token| token.special).filter_map(|token| vocabulary.id(&token.content));
+        let mut special: Vec<u32> = named.chain(template.before.iter().chain(&template.after).copied()).collect();
         special.sort_unstable();
         Ok(Tokenizer::from_parts(Parts {
             kind: Kind::WordPiece,
