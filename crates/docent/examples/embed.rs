@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example embed -- all-MiniLM-L6-v2 "a brown fox" "ein brauner Fuchs" "stock prices"`
 
+#![allow(clippy::print_stdout)]
+
 use docent::Embedder;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example search -- README.md "How do I run the tests?"`
 
+#![allow(clippy::print_stdout)]
+
 use docent::{EmbedOptions, Embedder, Prompt};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -56,6 +56,13 @@ pub struct ModelSettings {
     pub default_prompt: Option<String>,
 }
 
+/// A text as the model reads it.
+struct Tokenized {
+    ids: Vec<u32>,
+    /// Tokens that were cut off.
+    dropped: usize,
+}
+
 /// Where a setting comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SettingFrom {
@@ -164,10 +171,11 @@ impl Embedder {
             return Err(Error::Dim { dim, model: self.settings.description.name.clone(), hidden_size });
         }
         let tokenized = self.tokenize(texts, options)?;
-        let ids: Vec<&[u32]> = tokenized.iter().map(|(ids, _)| ids.as_slice()).collect();
+        let ids: Vec<&[u32]> = tokenized.iter().map(|text| text.ids.as_slice()).collect();
         let pooling = options.pooling.unwrap_or(self.settings.pooling);
         let rows = self.engine.run(&ids, pooling)?;
-        let finish = |(index, (mut values, (ids, dropped))): (usize, (Vec<f32>, &(Vec<u32>, usize)))| {
+        let mut embeddings = Vec::with_capacity(rows.len());
+        for (index, (mut values, text)) in rows.into_iter().zip(&tokenized).enumerate() {
             if !values.iter().all(|value| value.is_finite()) {
                 return Err(Error::NotFinite { index, model: self.settings.description.name.clone() });
             }
@@ -177,24 +185,20 @@ impl Embedder {
             if options.normalize && pooling != Pooling::None {
                 scale_to_unit_length(&mut values);
             }
-            Ok(Embedding { values, dim, tokens: ids.len(), dropped: *dropped })
-        };
-        rows.into_iter().zip(&tokenized).enumerate().map(finish).collect()
+            embeddings.push(Embedding { values, dim, tokens: text.ids.len(), dropped: text.dropped });
+        }
+        Ok(embeddings)
     }
 
-    /// The token ids of each text as the model will read them, and the number of tokens that were cut off.
-    fn tokenize<S: AsRef<str> + Sync>(
-        &self,
-        texts: &[S],
-        options: &EmbedOptions,
-    ) -> Result<Vec<(Vec<u32>, usize)>, Error> {
+    /// Each text as the model will read it.
+    fn tokenize<S: AsRef<str> + Sync>(&self, texts: &[S], options: &EmbedOptions) -> Result<Vec<Tokenized>, Error> {
         let max_length = self.max_length(options.max_length)?;
         let side = match options.truncate {
             Truncate::Right | Truncate::Error => TruncationSide::Right,
             Truncate::Left => TruncationSide::Left,
         };
         let prompt = self.settings.prompt(&options.prompt);
-        let one = |index: usize| -> Result<(Vec<u32>, usize), Error> {
+        let one = |index: usize| -> Result<Tokenized, Error> {
             let text = texts[index].as_ref();
             let with_prompt = prompt.map(|prompt| format!("{prompt}{text}"));
             let text = with_prompt.as_deref().unwrap_or(text);
@@ -205,14 +209,15 @@ impl Embedder {
             if dropped > 0 && options.truncate == Truncate::Error {
                 return Err(Error::TooLong { index, tokens: ids.len() + dropped, max_length });
             }
-            Ok((ids, dropped))
+            Ok(Tokenized { ids, dropped })
         };
         // Short texts are tokenized in a few microseconds each: several to a job.
         const TEXTS_PER_JOB: usize = 8;
         let cells: Vec<OnceLock<_>> = texts.iter().map(|_| OnceLock::new()).collect();
         self.engine.threads().run(texts.len().div_ceil(TEXTS_PER_JOB), |job, _| {
-            for index in job * TEXTS_PER_JOB..texts.len().min((job + 1) * TEXTS_PER_JOB) {
-                cells[index].get_or_init(|| one(index));
+            let start = job * TEXTS_PER_JOB;
+            for (cell, index) in cells[start..].iter().take(TEXTS_PER_JOB).zip(start..) {
+                cell.get_or_init(|| one(index));
             }
         });
         cells.into_iter().enumerate().map(|(index, cell)| cell.into_inner().unwrap_or_else(|| one(index))).collect()

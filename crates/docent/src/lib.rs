@@ -1,4 +1,4 @@
-//! Embeddings from GGUF and safetensors models, on an ordinary CPU, without a C++ runtime, PyTorch or ONNX.
+//! Embeddings from GGUF and safetensors models, on an ordinary CPU, without a C++ runtime, `PyTorch` or ONNX.
 //!
 //! Open a model by name, path or address, and give it texts:
 //!

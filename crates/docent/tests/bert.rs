@@ -1,5 +1,7 @@
 //! Small BERT models with random weights, against transformers in `float32`.
 
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
 mod support;
 
 use docent::convert::OutputType;

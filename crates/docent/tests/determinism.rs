@@ -1,5 +1,7 @@
 //! A vector is a function of its text and the model alone.
 
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
 mod support;
 
 use std::sync::OnceLock;
@@ -9,7 +11,7 @@ use docent::{Embedder, Pooling};
 use proptest::prelude::*;
 use support::{bits, converted, fixture, open};
 
-/// The same model on one thread and on several, from `float32` and from Q8_0 weights.
+/// The same model on one thread and on several, from `float32` and from `Q8_0` weights.
 fn embedders() -> &'static [(&'static str, Embedder, Embedder)] {
     static EMBEDDERS: OnceLock<Vec<(&str, Embedder, Embedder)>> = OnceLock::new();
     EMBEDDERS.get_or_init(|| {

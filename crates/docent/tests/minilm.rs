@@ -2,6 +2,8 @@
 //!
 //! `cargo test -p docent --test minilm -- --nocapture` prints the figures.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr)] // a failed unwrap is a failed test
+
 mod support;
 
 use docent::convert::OutputType;

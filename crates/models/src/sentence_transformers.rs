@@ -41,7 +41,7 @@ struct SentenceTransformersConfig {
 }
 
 impl SentenceTransformers {
-    /// Reads modules.json and the files it names, sentence_bert_config.json and config_sentence_transformers.json.
+    /// Reads `modules.json` and the files it names, `sentence_bert_config.json` and `config_sentence_transformers.json`.
     ///
     /// # Errors
     /// If a module is of a kind that would change the vectors and is not known here, or a file is malformed.

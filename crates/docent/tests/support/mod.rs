@@ -1,6 +1,7 @@
 //! What the tests of the library share: fixtures, and ways to compare vectors.
 
 #![allow(dead_code, unreachable_pub)] // each test binary uses a part of it
+#![allow(clippy::unwrap_used, clippy::print_stderr)] // as in any test
 
 use std::path::{Path, PathBuf};
 

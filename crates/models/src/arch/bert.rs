@@ -15,7 +15,7 @@ use std::path::Path;
 use docent_gguf::Metadata;
 use docent_kernels::{Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Matrix, Norm};
 
-use super::{Architecture, HfConfig, Network, Sizes};
+use super::{Architecture, HfConfig, Loaded, Network, Sizes};
 use crate::source::HfName;
 use crate::weights::Weights;
 use crate::{Batch, Error};
@@ -88,7 +88,7 @@ impl Network for Bert {
     }
 }
 
-fn load_gguf(metadata: Metadata<'_>, path: &Path, weights: &Weights<'_>) -> Result<(Box<dyn Network>, Sizes), Error> {
+fn load_gguf(metadata: Metadata<'_>, path: &Path, weights: &Weights<'_>) -> Result<Loaded, Error> {
     let size = |key: &str| metadata.require_u32(&format!("bert.{key}")).map(|value| value as usize);
     let hidden = size("embedding_length")?;
     let sizes = Sizes {
@@ -108,7 +108,7 @@ fn load_gguf(metadata: Metadata<'_>, path: &Path, weights: &Weights<'_>) -> Resu
     load(&Config { sizes, epsilon, activation: Activation::Gelu }, path, weights)
 }
 
-fn load_hf(config: &HfConfig<'_>, weights: &Weights<'_>) -> Result<(Box<dyn Network>, Sizes), Error> {
+fn load_hf(config: &HfConfig<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
     if let Some(found) = config.string(&["position_embedding_type"])?.filter(|&ty| ty != "absolute") {
         return Err(config.error("position_embedding_type", "\"absolute\"", format!("{found:?}")));
     }
@@ -144,7 +144,7 @@ fn check_epsilon(path: &Path, key: &str, epsilon: f64) -> Result<f32, Error> {
     Err(Error::config(path, key, "a number between 0 and 1", epsilon.to_string()))
 }
 
-fn load(config: &Config, path: &Path, weights: &Weights<'_>) -> Result<(Box<dyn Network>, Sizes), Error> {
+fn load(config: &Config, path: &Path, weights: &Weights<'_>) -> Result<Loaded, Error> {
     let &Config { sizes, epsilon, activation } = config;
     sizes.check(path)?;
     let Sizes { hidden, feed_forward, .. } = sizes;

@@ -33,6 +33,9 @@ pub(crate) struct Sizes {
     pub(crate) positions: usize,
 }
 
+/// A loaded architecture and its sizes.
+pub(crate) type Loaded = (Box<dyn Network>, Sizes);
+
 /// How an architecture is recognised and loaded.
 pub(crate) struct Architecture {
     /// Its name in GGUF.
@@ -41,8 +44,8 @@ pub(crate) struct Architecture {
     pub(crate) hf_model_types: &'static [&'static str],
     /// The GGUF name of a tensor of a Hugging Face file.
     pub(crate) gguf_name: fn(&str) -> HfName,
-    pub(crate) load_gguf: fn(Metadata<'_>, &Path, &Weights<'_>) -> Result<(Box<dyn Network>, Sizes), Error>,
-    pub(crate) load_hf: fn(&HfConfig<'_>, &Weights<'_>) -> Result<(Box<dyn Network>, Sizes), Error>,
+    pub(crate) load_gguf: fn(Metadata<'_>, &Path, &Weights<'_>) -> Result<Loaded, Error>,
+    pub(crate) load_hf: fn(&HfConfig<'_>, &Weights<'_>) -> Result<Loaded, Error>,
 }
 
 /// Every architecture that this version runs.

@@ -117,17 +117,14 @@ impl Source {
 
     /// The bytes of a tensor, kept alive on their own.
     pub(crate) fn shared_bytes(&self, name: &str) -> Option<SharedBytes> {
-        let (owner, length): (Arc<dyn AsRef<[u8]> + Send + Sync>, usize) = match self {
+        match self {
             Source::Gguf { gguf, .. } => {
                 let length = gguf.tensor(name)?.bytes().len();
-                (Arc::new(GgufTensor { gguf: Arc::clone(gguf), name: name.to_owned() }), length)
+                let owner = GgufTensor { gguf: Arc::clone(gguf), name: name.to_owned() };
+                Some(SharedBytes::new(Arc::new(owner), 0..length))
             }
-            Source::Directory { files, names, .. } => {
-                let (shard, range) = files.place(names.get(name)?)?;
-                return Some(SharedBytes::new(shard, range));
-            }
-        };
-        Some(SharedBytes::new(owner, 0..length))
+            Source::Directory { files, names, .. } => files.shared_bytes(names.get(name)?),
+        }
     }
 }
 

@@ -3,14 +3,16 @@
 //! <https://github.com/huggingface/safetensors#format>. Model files are what this project reads, and a hostile one must
 //! give an error and nothing worse; the header is therefore read here, with every offset checked in full.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use docent_gguf::{MappedFile, TensorType};
+use docent_kernels::SharedBytes;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use super::{Directory, TensorView};
 use crate::Error;
@@ -147,10 +149,11 @@ impl Safetensors {
         Some(TensorView { name, shape: entry.shape.clone(), ty: entry.ty, bytes })
     }
 
-    /// The file of a tensor and its bytes in it.
-    pub(super) fn place(&self, name: &str) -> Option<(Arc<dyn AsRef<[u8]> + Send + Sync>, Range<usize>)> {
+    /// The bytes of a tensor, kept alive on their own.
+    pub(super) fn shared_bytes(&self, name: &str) -> Option<SharedBytes> {
         let entry = self.tensors.get(name)?;
-        Some((Arc::clone(&self.shards[entry.shard]) as _, entry.bytes.clone()))
+        let shard = Arc::clone(&self.shards[entry.shard]);
+        Some(SharedBytes::new(shard, entry.bytes.clone()))
     }
 }
 
@@ -220,7 +223,7 @@ fn check_tensor(
     };
     let element = ty.block_bytes() as u64;
     let expected = shape.iter().try_fold(element, |size, &dim| size.checked_mul(dim));
-    let found = end.checked_sub(start).unwrap_or(0);
+    let found = end.saturating_sub(start);
     if end < start || expected != Some(found) {
         let expected = expected.map_or_else(|| "more than 2^64".to_owned(), |expected| expected.to_string());
         return Err(SafetensorsError::Size { name, shape, expected, found });
@@ -273,12 +276,16 @@ impl<'de> Deserialize<'de> for Header {
                 let mut entries = BTreeMap::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        map.next_value::<serde::de::IgnoredAny>()?;
-                    } else if entries.contains_key(&name) {
-                        return Err(serde::de::Error::custom(format!("tensor {name:?} comes twice")));
-                    } else {
-                        let entry = map.next_value()?;
-                        entries.insert(name, entry);
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                    match entries.entry(name) {
+                        Slot::Vacant(slot) => {
+                            slot.insert(map.next_value()?);
+                        }
+                        Slot::Occupied(slot) => {
+                            return Err(A::Error::custom(format!("tensor {:?} comes twice", slot.key())));
+                        }
                     }
                 }
                 Ok(Header(entries))
