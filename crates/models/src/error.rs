@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use docent_gguf::TensorType;
 use docent_kernels::WeightError;
 
-pub use crate::source::safetensors::SafetensorsError;
+use crate::source::safetensors::SafetensorsError;
 
 /// Why a model cannot be loaded. Every variant prints as one line that names the file.
 #[derive(Debug, thiserror::Error)]

@@ -48,6 +48,7 @@ mod weights;
 
 pub use arch::supported_architectures;
 pub use batch::{Batch, BatchError};
-pub use error::{Error, SafetensorsError};
+pub use error::Error;
 pub use inspect::{Inspection, TensorInfo, inspect};
 pub use model::{Description, Format, Model, Prompts};
+pub use source::safetensors::{SafetensorsEntry, SafetensorsError, read_safetensors_header};

@@ -124,15 +124,15 @@ impl Safetensors {
 
     fn add_shard(&mut self, path: &Path) -> Result<(), Error> {
         let file = MappedFile::open(path)?;
-        let header = parse_header(&file)
+        let header = read_safetensors_header(&file)
             .map_err(|source| Error::Safetensors { path: path.to_owned(), source: Box::new(source) })?;
         let shard = self.shards.len();
         for tensor in header {
-            let ParsedTensor { name, ty, shape, bytes } = tensor;
+            let SafetensorsEntry { name, tensor_type, shape, bytes } = tensor;
             if self.tensors.contains_key(&name) {
                 return Err(Error::SameTensor { path: path.to_owned(), one: name.clone(), other: name });
             }
-            self.tensors.insert(name, Entry { shard, ty, shape, bytes });
+            self.tensors.insert(name, Entry { shard, ty: tensor_type, shape, bytes });
         }
         self.shards.push(Arc::new(Shard(file)));
         Ok(())
@@ -178,17 +178,24 @@ fn shard_paths(directory: &Path, index: &str) -> Result<Vec<PathBuf>, Error> {
         .collect()
 }
 
-/// One tensor of a header.
-#[derive(Debug)]
-pub(crate) struct ParsedTensor {
-    name: String,
-    ty: TensorType,
-    shape: Vec<u64>,
-    bytes: Range<usize>,
+/// One tensor of a safetensors header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SafetensorsEntry {
+    /// Its name.
+    pub name: String,
+    /// Its type; buffers of bytes and booleans count as `I8`.
+    pub tensor_type: TensorType,
+    /// Its shape, outermost dimension first.
+    pub shape: Vec<u64>,
+    /// Where its bytes lie in the file; inside the file, of the size of shape and type, shared with no other tensor.
+    pub bytes: Range<usize>,
 }
 
-/// Reads and checks the header of a file.
-pub(crate) fn parse_header(file: &[u8]) -> Result<Vec<ParsedTensor>, SafetensorsError> {
+/// Reads and checks the header of a safetensors file held in memory; the tensors come in the order of their bytes.
+///
+/// # Errors
+/// [`SafetensorsError`] if the file breaks the format in any way.
+pub fn read_safetensors_header(file: &[u8]) -> Result<Vec<SafetensorsEntry>, SafetensorsError> {
     let found = file.len() as u64;
     let (length, rest) = file.split_first_chunk::<8>().ok_or(SafetensorsError::HeaderCut { expected: 8, found })?;
     let length = u64::from_le_bytes(*length);
@@ -204,7 +211,7 @@ pub(crate) fn parse_header(file: &[u8]) -> Result<Vec<ParsedTensor>, Safetensors
         .map(|(name, entry)| check_tensor(name, entry, 8 + length, data.len()))
         .collect::<Result<Vec<_>, _>>()?;
     tensors.sort_by_key(|tensor| tensor.bytes.start);
-    let non_empty: Vec<&ParsedTensor> = tensors.iter().filter(|tensor| !tensor.bytes.is_empty()).collect();
+    let non_empty: Vec<&SafetensorsEntry> = tensors.iter().filter(|tensor| !tensor.bytes.is_empty()).collect();
     if let Some(pair) = non_empty.windows(2).find(|pair| pair[0].bytes.end > pair[1].bytes.start) {
         return Err(SafetensorsError::Overlap { one: pair[0].name.clone(), other: pair[1].name.clone() });
     }
@@ -216,7 +223,7 @@ fn check_tensor(
     entry: RawEntry,
     data_start: usize,
     data: usize,
-) -> Result<ParsedTensor, SafetensorsError> {
+) -> Result<SafetensorsEntry, SafetensorsError> {
     let RawEntry { dtype, shape, data_offsets: [start, end] } = entry;
     let Some(ty) = tensor_type(&dtype) else {
         return Err(SafetensorsError::Type { name, found: dtype });
@@ -233,7 +240,7 @@ fn check_tensor(
     }
     // Below the length of the file, which is a `usize`.
     let bytes = data_start + start as usize..data_start + end as usize;
-    Ok(ParsedTensor { name, ty, shape, bytes })
+    Ok(SafetensorsEntry { name, tensor_type: ty, shape, bytes })
 }
 
 fn tensor_type(dtype: &str) -> Option<TensorType> {
@@ -308,7 +315,7 @@ mod tests {
     }
 
     fn error(header: &str, data: usize) -> String {
-        parse_header(&file(header, data)).unwrap_err().to_string()
+        read_safetensors_header(&file(header, data)).unwrap_err().to_string()
     }
 
     const GOOD: &str = r#"{"__metadata__":{"format":"pt"},
@@ -318,9 +325,9 @@ mod tests {
 
     #[test]
     fn a_header_is_read() {
-        let tensors = parse_header(&file(GOOD, 26)).unwrap();
+        let tensors = read_safetensors_header(&file(GOOD, 26)).unwrap();
         assert_eq!(tensors.len(), 3);
-        assert_eq!((tensors[0].name.as_str(), tensors[0].ty), ("a", TensorType::F32));
+        assert_eq!((tensors[0].name.as_str(), tensors[0].tensor_type), ("a", TensorType::F32));
         assert_eq!(tensors[0].bytes.len(), 24);
         assert_eq!(tensors[1].shape, [1]);
     }
@@ -329,7 +336,7 @@ mod tests {
     fn every_cut_is_an_error() {
         let whole = file(GOOD, 26);
         for length in 0..whole.len() {
-            assert!(parse_header(&whole[..length]).is_err(), "cut at {length}");
+            assert!(read_safetensors_header(&whole[..length]).is_err(), "cut at {length}");
         }
     }
 
@@ -365,6 +372,6 @@ mod tests {
         assert!(error(&one("F32", "[-1]", "[0,4]"), 4).contains("not what the format has"));
         let mut long = u64::MAX.to_le_bytes().to_vec();
         long.push(b'{');
-        assert_eq!(parse_header(&long).unwrap_err(), SafetensorsError::HeaderTooLong { found: u64::MAX });
+        assert_eq!(read_safetensors_header(&long).unwrap_err(), SafetensorsError::HeaderTooLong { found: u64::MAX });
     }
 }
