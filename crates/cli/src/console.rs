@@ -110,8 +110,9 @@ impl Console {
 
     fn report(&self, message: &str, status: u8) -> ExitCode {
         if self.json_errors {
-            let line = serde_json::json!({"error": {"message": message, "exit": status}}).to_string();
-            self.raw_line(&line);
+            // In the order in which it is read.
+            let message = serde_json::Value::from(message);
+            self.raw_line(&format!("{{\"error\":{{\"message\":{message},\"exit\":{status}}}}}"));
         } else {
             self.line(AnsiColor::Red, "error", message);
         }
@@ -177,8 +178,8 @@ fn stdout_error(error: io::Error) -> io::Error {
 
 fn is_closed_output(error: &(dyn std::error::Error + 'static)) -> bool {
     let Some(error) = error.downcast_ref::<io::Error>() else { return false };
-    let of_stdout = error.get_ref().is_some_and(|inner| inner.is::<StdoutError>());
-    of_stdout && error.kind() == io::ErrorKind::BrokenPipe
+    let Some(inner) = error.get_ref() else { return false };
+    inner.is::<StdoutError>() && error.kind() == io::ErrorKind::BrokenPipe
 }
 
 /// The command line is wrong in a way that its parser cannot see. Ends the command with status 2.

@@ -193,9 +193,12 @@ impl Input {
         matches!(self.source, Source::Stream { format: Format::Known(InputFormat::Jsonl), .. })
     }
 
-    /// Where a text stands, for an error about it: the name of the file and the line.
-    pub(crate) fn place(&self, text: &Text) -> Option<String> {
-        Some(format!("{}:{}", self.name.as_ref()?, text.line?))
+    /// An error about a text, with the place where the text stands: the name of the file and the line.
+    pub(crate) fn at(&self, text: &Text, error: anyhow::Error) -> anyhow::Error {
+        match (&self.name, text.line) {
+            (Some(name), Some(line)) => error.context(format!("{name}:{line}")),
+            _ => error,
+        }
     }
 
     /// The next texts, at most `limit` of them; `None` at the end of the input.

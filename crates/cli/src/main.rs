@@ -21,7 +21,7 @@ use console::Console;
 
 /// Embeddings from GGUF and safetensors models, on this machine.
 #[derive(Parser)]
-#[command(name = "docent", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "docent", version, propagate_version = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -44,8 +44,11 @@ pub(crate) struct OpenArgs {
 /// How to fetch a model that is not here yet.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct FetchArgs {
-    /// Number format to fetch, such as Q8_0 or F16, or "original" for safetensors
-    #[arg(long, value_name = "TYPE")]
+    #[arg(
+        long,
+        value_name = "TYPE",
+        help = "Number format to fetch, such as Q8_0 or F16, or \"original\" for safetensors"
+    )]
     pub(crate) quant: Option<Quant>,
     /// Use no network; a model that is not in a cache is an error
     #[arg(long)]

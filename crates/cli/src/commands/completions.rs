@@ -8,16 +8,18 @@ use crate::Cli;
 use crate::console::Console;
 
 /// Print the script that completes docent's command line in a shell.
-///
-/// bash:  docent completions bash > ~/.local/share/bash-completion/completions/docent
-/// zsh:   docent completions zsh > "${fpath[1]}/_docent"
-/// fish:  docent completions fish > ~/.config/fish/completions/docent.fish
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The shell
     shell: Shell,
 }
+
+const EXAMPLES: &str = "\
+Where shells look for it:
+  docent completions bash > ~/.local/share/bash-completion/completions/docent
+  docent completions zsh > \"${fpath[1]}/_docent\"
+  docent completions fish > ~/.config/fish/completions/docent.fish";
 
 pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     // Made in memory first: the generator does not pass on that a pipe is closed, it panics.

@@ -273,8 +273,8 @@ fn with_place(error: Error, window: &Window, before: usize, input: &Input) -> an
         Error::NotFinite { index, model } => (index, Error::NotFinite { index: before + index, model }),
         error => return error.into(),
     };
-    match window.texts.get(index).and_then(|text| input.place(text)) {
-        Some(place) => anyhow::Error::new(error).context(place),
+    match window.texts.get(index) {
+        Some(text) => input.at(text, error.into()),
         None => error.into(),
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let mut out = console.out();
     while let Some(window) = input.window(WINDOW_TEXTS)? {
         for text in &window.texts {
-            let encoding = tokenizer.encode(&text.text)?;
+            let encoding = tokenizer.encode(&text.text).map_err(|error| input.at(text, error.into()))?;
             let line = Line {
                 id: text.id.as_ref(),
                 ids: &encoding.ids,
