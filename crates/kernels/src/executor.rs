@@ -21,6 +21,9 @@ use crate::{Isa, Sequences};
 /// keeps every thread busy and each streams its own part of the weights.
 const ROWS_PER_THREAD: usize = 32;
 
+/// Rows that a thread multiplies with all panels before it goes on.
+const CACHED_ROWS: usize = 128;
+
 /// Runs operations on hidden states, on one thread or on a pool, and keeps the memory they need.
 ///
 /// Every operation gives each row the same bits whatever the other rows are and however the work is split: a vector
@@ -315,8 +318,10 @@ impl Executor {
     fn for_tiles(&self, rows: usize, outputs: usize, job: impl Fn(Range<usize>, usize) + Sync) {
         let (panels, threads) = (outputs.div_ceil(PANEL), self.thread_count());
         if threads == 1 || rows >= threads * ROWS_PER_THREAD {
-            // Twice as many blocks as threads, so that a thread that is held up does not hold up the others.
-            let block = if threads == 1 { rows.max(1) } else { rows.div_ceil(2 * threads) };
+            // Twice as many blocks as threads, so that a thread that is held up does not hold up the others; and of a
+            // size whose rows stay in the second-level cache from one panel to the next.
+            let blocks = rows.div_ceil(CACHED_ROWS).max(if threads == 1 { 1 } else { 2 * threads });
+            let block = rows.div_ceil(blocks).max(1);
             self.for_jobs(rows.div_ceil(block), |index, _| {
                 let rows = index * block..rows.min((index + 1) * block);
                 (0..panels).for_each(|panel| job(rows.clone(), panel));

@@ -61,7 +61,7 @@ fn operations_allocate_nothing_once_warm() {
         let ids: Vec<u32> = (0..sequences.tokens()).map(|_| random.below(40) as u32).collect();
         (sequences, ids)
     });
-    let mut forward = |executor: &mut Executor| {
+    let forward = |executor: &mut Executor| {
         for (sequences, ids) in &batches {
             let rows = sequences.tokens();
             let mut x = executor.matrix(rows, WIDTH);

@@ -134,8 +134,8 @@ fn embeddings_of_every_type_add_up() {
                 for mut executor in common::executors(isa) {
                     let mut out = dirty(&mut executor, 20, columns);
                     executor.embed(&[(&token_table, &ids), (&position_table, &places)], &mut out);
-                    for row in 0..20 {
-                        let token = &tokens.values[ids[row] as usize * columns..][..columns];
+                    for (row, &id) in ids.iter().enumerate() {
+                        let token = &tokens.values[id as usize * columns..][..columns];
                         let position = &positions.values[row * columns..][..columns];
                         let expected: Vec<f32> = token.iter().zip(position).map(|(a, b)| 0.0 + a + b).collect();
                         assert_eq!(bits(out.row(row)), bits(&expected), "{isa} {ty:?} row {row}");

@@ -25,14 +25,17 @@ pub(crate) struct AttentionHead {
 
 const QUERY_ROWS: usize = 6;
 
-/// Scratch values that a head needs: the keys transposed, the values padded, and one tile of scores.
+/// Scratch values that a head needs: the keys and the values in panels, and one tile of scores.
 pub(crate) fn scratch_len(length: usize, head_dim: usize) -> usize {
     let (keys, dims) = (length.next_multiple_of(PANEL), head_dim.next_multiple_of(PANEL));
-    head_dim * keys + length * dims + QUERY_ROWS * keys
+    keys * head_dim + dims * length + QUERY_ROWS * keys
 }
 
 /// `softmax(scale * Q K^T) V` with every token attending to every token of its sequence (Vaswani et al.,
 /// arXiv:1706.03762), all in `f32`.
+///
+/// Both products are those of a float GEMM, with keys and values in the panels of one: the keys `[panel][dim][16
+/// tokens]`, the values `[panel][token][16 dims]`.
 ///
 /// # Safety
 /// The instruction set must be present; `args` must describe readable inputs and outputs writable by this call alone.
@@ -41,80 +44,149 @@ pub(crate) unsafe fn attention<S: Simd>(args: &AttentionHead) {
     let &AttentionHead { length, head_dim, stride, .. } = args;
     let (keys, dims) = (length.next_multiple_of(PANEL), head_dim.next_multiple_of(PANEL));
     // SAFETY: the three parts of the scratch are disjoint and add up to `scratch_len`; rows and columns stay within
-    // `length` and `head_dim`, or within the padding written here.
+    // `length` and `head_dim`, or within the padding of panels.
     unsafe {
-        let keys_transposed = args.scratch;
-        let values = keys_transposed.add(head_dim * keys);
-        let scores = values.add(length * dims);
-        for d in 0..head_dim {
-            for token in 0..length {
-                *keys_transposed.add(d * keys + token) = *args.key.add(token * stride + d);
-            }
-            for token in length..keys {
-                *keys_transposed.add(d * keys + token) = 0.0;
-            }
-        }
-        for token in 0..length {
-            let to = values.add(token * dims);
-            std::ptr::copy_nonoverlapping(args.value.add(token * stride), to, head_dim);
-            for d in head_dim..dims {
-                *to.add(d) = 0.0;
-            }
-        }
+        let key_panels = args.scratch;
+        let value_panels = key_panels.add(keys * head_dim);
+        let scores = value_panels.add(dims * length);
+        pack_keys::<S>(args, key_panels);
+        pack_values::<S>(args, value_panels);
 
         for_row_tiles!(0..length, |row, ROWS| {
             let query = args.query.add(row * stride);
             for panel in (0..keys).step_by(PANEL) {
-                let tile = product::<S, f32, ROWS>(query, stride, keys_transposed.add(panel), keys, head_dim);
+                let tile = product::<S, f32, ROWS>(query, stride, key_panels.add(panel * head_dim), PANEL, head_dim);
                 for (r, tile) in tile.iter().enumerate() {
                     for (v, &sum) in tile.iter().enumerate() {
                         S::store(scores.add(r * keys + panel + v * LANES), S::mul(sum, S::splat(args.scale)));
                     }
                 }
             }
-            let mut reciprocal = [0.0; ROWS];
-            for (r, reciprocal) in reciprocal.iter_mut().enumerate() {
-                *reciprocal = 1.0 / exponentials::<S>(scores.add(r * keys), length, keys);
+            let mut reciprocals = [0.0; ROWS];
+            for (r, reciprocal) in reciprocals.iter_mut().enumerate() {
+                *reciprocal = 1.0 / exponentials::<S>(scores.add(r * keys), length);
             }
             for panel in (0..dims).step_by(PANEL) {
-                let tile = product::<S, f32, ROWS>(scores, keys, values.add(panel), dims, length);
-                for (r, tile) in tile.iter().enumerate() {
-                    let to = args.out.add((row + r) * args.out_stride);
-                    let mut lanes = [0.0; PANEL];
+                let tile = product::<S, f32, ROWS>(scores, keys, value_panels.add(panel * length), PANEL, length);
+                for (r, (tile, &reciprocal)) in tile.iter().zip(&reciprocals).enumerate() {
                     for (v, &sum) in tile.iter().enumerate() {
-                        S::store(lanes.as_mut_ptr().add(v * LANES), S::mul(sum, S::splat(reciprocal[r])));
+                        let column = panel + v * LANES;
+                        let to = args.out.add((row + r) * args.out_stride + column);
+                        let weighted = S::mul(sum, S::splat(reciprocal));
+                        store_first::<S>(to, weighted, head_dim.saturating_sub(column));
                     }
-                    let columns = PANEL.min(head_dim - panel);
-                    std::ptr::copy_nonoverlapping(lanes.as_ptr(), to.add(panel), columns);
                 }
             }
         });
     }
 }
 
+/// Writes the keys as `[panel][dim][16 tokens]`, with zeros for tokens that fill up the last panel.
+///
+/// # Safety
+/// As for [`attention`]; `to` must have room for `head_dim` values of every token of the panels.
+#[inline(always)]
+unsafe fn pack_keys<S: Simd>(args: &AttentionHead, to: *mut f32) {
+    let &AttentionHead { length, head_dim, stride, key, .. } = args;
+    let whole = head_dim / LANES * LANES;
+    // SAFETY: reads rows below `length` and columns below `head_dim`, or nothing.
+    unsafe {
+        for token in (0..length.next_multiple_of(PANEL)).step_by(LANES) {
+            let to = to.add(token / PANEL * PANEL * head_dim + token % PANEL);
+            for d in (0..whole).step_by(LANES) {
+                let rows = std::array::from_fn(|i| {
+                    if token + i < length { S::load(key.add((token + i) * stride + d)) } else { S::splat(0.0) }
+                });
+                for (i, column) in S::transpose(rows).into_iter().enumerate() {
+                    S::store(to.add((d + i) * PANEL), column);
+                }
+            }
+            for d in whole..head_dim {
+                for i in 0..LANES {
+                    let value = if token + i < length { *key.add((token + i) * stride + d) } else { 0.0 };
+                    *to.add(d * PANEL + i) = value;
+                }
+            }
+        }
+    }
+}
+
+/// Writes the values as `[panel][token][16 dims]`, with zeros for dimensions that fill up the last panel.
+///
+/// # Safety
+/// As for [`attention`]; `to` must have room for `length` rows of the panels.
+#[inline(always)]
+unsafe fn pack_values<S: Simd>(args: &AttentionHead, to: *mut f32) {
+    let &AttentionHead { length, head_dim, stride, value, .. } = args;
+    // SAFETY: reads rows below `length` and columns below `head_dim`.
+    unsafe {
+        for d in (0..head_dim.next_multiple_of(PANEL)).step_by(LANES) {
+            let to = to.add(d / PANEL * PANEL * length + d % PANEL);
+            for token in 0..length {
+                let from = value.add(token * stride + d);
+                let lanes = if d + LANES <= head_dim {
+                    S::load(from)
+                } else {
+                    let mut lanes = [0.0; LANES];
+                    for (i, lane) in lanes.iter_mut().enumerate().take(head_dim.saturating_sub(d)) {
+                        *lane = *from.add(i);
+                    }
+                    S::load(lanes.as_ptr())
+                };
+                S::store(to.add(token * PANEL), lanes);
+            }
+        }
+    }
+}
+
+/// Writes the first `count` lanes, all if there are more.
+///
+/// # Safety
+/// The instruction set must be present, and as many places writable.
+#[inline(always)]
+unsafe fn store_first<S: Simd>(to: *mut f32, value: S::F32, count: usize) {
+    // SAFETY: the caller gives room for `count` values, and that is at least a vector where one is stored.
+    unsafe {
+        if count >= LANES {
+            S::store(to, value);
+        } else {
+            let mut lanes = [0.0; LANES];
+            S::store(lanes.as_mut_ptr(), value);
+            for (i, &lane) in lanes.iter().enumerate().take(count) {
+                *to.add(i) = lane;
+            }
+        }
+    }
+}
+
 /// Replaces the scores of one query by `exp(score - largest)` and returns their sum.
 ///
 /// # Safety
-/// The instruction set must be present; `scores` must have `padded` values, a multiple of [`LANES`], writable.
+/// The instruction set must be present; `scores` must have `length` values, at least one, writable and padded to whole
+/// vectors.
 #[inline(always)]
-unsafe fn exponentials<S: Simd>(scores: *mut f32, length: usize, padded: usize) -> f32 {
-    // SAFETY: all offsets are below `padded`.
+unsafe fn exponentials<S: Simd>(scores: *mut f32, length: usize) -> f32 {
+    let (whole, rest) = (length / LANES * LANES, length % LANES);
+    // SAFETY: all offsets are below `length`, padded.
     unsafe {
-        for token in length..padded {
-            // Not infinity: with a largest score of minus infinity the difference would be NaN where none is due. The
-            // clamp of `exp` makes of it less than 1e-37, in a sum that is at least 1.
-            *scores.add(token) = f32::MIN;
-        }
-        let mut largest = S::load(scores);
-        for i in (LANES..padded).step_by(LANES) {
+        let mut largest = S::splat(f32::NEG_INFINITY);
+        for i in (0..whole).step_by(LANES) {
             largest = S::max(largest, S::load(scores.add(i)));
+        }
+        if rest > 0 {
+            largest = S::max(largest, S::first_lanes(S::load(scores.add(whole)), rest, f32::NEG_INFINITY));
         }
         let largest = S::splat(S::max_lane(largest));
         let mut sum = S::splat(0.0);
-        for i in (0..padded).step_by(LANES) {
+        for i in (0..whole).step_by(LANES) {
             let e = math::exp::<S>(S::sub(S::load(scores.add(i)), largest));
             S::store(scores.add(i), e);
             sum = S::add(sum, e);
+        }
+        if rest > 0 {
+            let e = math::exp::<S>(S::sub(S::load(scores.add(whole)), largest));
+            S::store(scores.add(whole), e);
+            sum = S::add(sum, S::first_lanes(e, rest, 0.0));
         }
         S::sum(sum)
     }

@@ -66,7 +66,8 @@ pub(crate) unsafe fn product<S: Simd, E: Element, const ROWS: usize>(
     }
 }
 
-/// Calls `$tile::<.., ROWS>($args.., row)` over `$rows`, six rows at a time and the rest in one smaller tile.
+/// Evaluates `$body` over `$rows`, six rows at a time and the rest in one smaller tile: `$row` is the first row of the
+/// tile and the constant `$count` the number of its rows.
 macro_rules! for_row_tiles {
     ($rows:expr, |$row:ident, $count:ident| $body:expr) => {{
         let ::std::ops::Range { start: mut $row, end } = $rows;
@@ -120,16 +121,22 @@ pub(crate) struct GemmFloat<E> {
 /// The instruction set must be present; `args` must describe readable inputs and an output writable by this call alone.
 #[inline(always)]
 pub(crate) unsafe fn gemm<S: Simd, E: Element>(args: &GemmFloat<E>) {
-    for_row_tiles!(args.rows.clone(), |row, ROWS| {
-        // SAFETY: passed on from the caller, with the tile inside its rows.
-        unsafe {
-            let input = args.input.add(row * args.input_stride);
-            let sums = product::<S, E, ROWS>(input, args.input_stride, args.panel, PANEL, args.k);
-            for (r, sums) in sums.iter().enumerate() {
-                for (v, &sum) in sums.iter().enumerate() {
-                    args.out.store::<S>(row + r, v * LANES, sum);
-                }
-            }
-        }
-    });
+    // SAFETY: passed on from the caller, with every tile inside its rows.
+    unsafe {
+        args.out.for_parts::<S>(
+            args.rows.clone(),
+            #[inline(always)]
+            |rows| {
+                for_row_tiles!(rows, |row, ROWS| {
+                    let input = args.input.add(row * args.input_stride);
+                    let sums = product::<S, E, ROWS>(input, args.input_stride, args.panel, PANEL, args.k);
+                    for (r, sums) in sums.iter().enumerate() {
+                        for (v, &sum) in sums.iter().enumerate() {
+                            args.out.store::<S>(row + r, v * LANES, sum);
+                        }
+                    }
+                });
+            },
+        );
+    }
 }

@@ -85,12 +85,20 @@ unsafe impl Simd for Portable {
         std::array::from_fn(|lane| a[lane] * b[lane] + c[lane])
     }
     #[inline(always)]
-    unsafe fn round(a: Self::F32) -> Self::F32 {
-        a.map(f32::round_ties_even)
+    unsafe fn neg_mul_add(a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        std::array::from_fn(|lane| c[lane] - a[lane] * b[lane])
     }
     #[inline(always)]
-    unsafe fn scale_by_power_of_two(a: Self::F32, n: Self::F32) -> Self::F32 {
-        map2(a, n, |a, n| a * f32::from_bits(((n as i32 + 127) as u32) << 23))
+    unsafe fn low_bits_to_exponent(a: Self::F32) -> Self::F32 {
+        a.map(|a| f32::from_bits(a.to_bits() << 23))
+    }
+    #[inline(always)]
+    unsafe fn first_lanes(a: Self::F32, count: usize, fill: f32) -> Self::F32 {
+        std::array::from_fn(|lane| if lane < count { a[lane] } else { fill })
+    }
+    #[inline(always)]
+    unsafe fn transpose(rows: [Self::F32; LANES]) -> [Self::F32; LANES] {
+        std::array::from_fn(|column| rows.map(|row| row[column]))
     }
     #[inline(always)]
     unsafe fn sum(a: Self::F32) -> f32 {

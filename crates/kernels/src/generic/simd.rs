@@ -35,10 +35,15 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn abs(a: Self::F32) -> Self::F32;
     /// `a * b + c`, rounded once where the instruction set can.
     unsafe fn mul_add(a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
-    /// To the nearest integer, ties to even.
-    unsafe fn round(a: Self::F32) -> Self::F32;
-    /// `a * 2^n` for integral `n` in -126..=127.
-    unsafe fn scale_by_power_of_two(a: Self::F32, n: Self::F32) -> Self::F32;
+    /// `c - a * b`, rounded once where the instruction set can.
+    unsafe fn neg_mul_add(a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// The low nine bits of each lane's significand become its sign and exponent: `2^(n - 127)` for an `n` in
+    /// 1..=254 that stands there, and a NaN or infinite lane may become any value.
+    unsafe fn low_bits_to_exponent(a: Self::F32) -> Self::F32;
+    /// The first `count` lanes of `a`, and `fill` in the others.
+    unsafe fn first_lanes(a: Self::F32, count: usize, fill: f32) -> Self::F32;
+    /// Lane `j` of vector `i` becomes lane `i` of vector `j`.
+    unsafe fn transpose(rows: [Self::F32; LANES]) -> [Self::F32; LANES];
     /// The sum of the lanes, in an order of the instruction set's own.
     unsafe fn sum(a: Self::F32) -> f32;
     /// The largest lane.

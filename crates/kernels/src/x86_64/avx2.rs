@@ -85,16 +85,43 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    unsafe fn round(a: __m256) -> __m256 {
-        // SAFETY: AVX2 present.
-        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+    unsafe fn neg_mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: FMA present.
+        unsafe { _mm256_fnmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    unsafe fn scale_by_power_of_two(a: __m256, n: __m256) -> __m256 {
+    unsafe fn low_bits_to_exponent(a: __m256) -> __m256 {
+        // SAFETY: AVX2 present.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a))) }
+    }
+    #[inline(always)]
+    unsafe fn first_lanes(a: __m256, count: usize, fill: f32) -> __m256 {
         // SAFETY: AVX2 present.
         unsafe {
-            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-            _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+            let kept = _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+            _mm256_blendv_ps(_mm256_set1_ps(fill), a, _mm256_castsi256_ps(kept))
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose(rows: [__m256; 8]) -> [__m256; 8] {
+        // SAFETY: AVX2 present. Pairs of rows are interleaved by one value, then by two, then by four.
+        unsafe {
+            let one: [__m256; 8] = std::array::from_fn(|i| {
+                let (a, b) = (rows[i / 2 * 2], rows[i / 2 * 2 + 1]);
+                if i % 2 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) }
+            });
+            let two: [__m256; 8] = std::array::from_fn(|i| {
+                let (a, b) = (one[i / 4 * 4 + i / 2 % 2], one[i / 4 * 4 + i / 2 % 2 + 2]);
+                if i % 2 == 0 {
+                    _mm256_shuffle_ps::<0b01_00_01_00>(a, b)
+                } else {
+                    _mm256_shuffle_ps::<0b11_10_11_10>(a, b)
+                }
+            });
+            std::array::from_fn(|i| {
+                let (a, b) = (two[i % 4], two[i % 4 + 4]);
+                if i < 4 { _mm256_permute2f128_ps::<0x20>(a, b) } else { _mm256_permute2f128_ps::<0x31>(a, b) }
+            })
         }
     }
     #[inline(always)]
