@@ -12,7 +12,7 @@ use crate::model::{FetchArgs, NameArgs, open_tokenizer};
 /// Show the tokens that a model reads.
 ///
 /// One JSON object a line for each text: "ids", "tokens" as the vocabulary has them, and "offsets", the start and end
-/// of each token in bytes of the text ([0,0] for special tokens around it); before them the "id", if the input has one.
+/// of each token in bytes of the text (both 0 for special tokens around it); before them the "id", if the input has one.
 /// Nothing is truncated, and no prompt is added.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
