@@ -43,7 +43,7 @@ fn reference(x: &[f32], weights: &[f32], bias: f32, quantized: bool) -> (f64, f6
     // bias is one more term.
     let roundings = x.len() as f64 + 3.0;
     // A subnormal product of two scales loses half a subnormal, times the integer sum it multiplies.
-    let underflow = if quantized { 127.0 * 128.0 } else { 1.0 } * 1.5e-45;
+    let underflow = if quantized { 4095.0 * 128.0 } else { 1.0 } * 1.5e-45;
     let error = roundings * (EPSILON * (magnitude + f64::from(bias.abs())) + underflow);
     (sum + f64::from(bias), error)
 }
@@ -169,17 +169,18 @@ proptest! {
         check(&x, rows, &parts, &[EPILOGUES[epilogue]], &mut random);
     }
 
-    /// With scales of one and whole activations, sums are whole numbers below 2^24: equal on every instruction set, and
-    /// equal to integer arithmetic.
+    /// With scales of one and whole activations, sums are whole numbers up to 2^24: equal on every instruction set, and
+    /// equal to integer arithmetic. One block of the largest codes of both sides comes up to that, sixteen ordinary ones too.
     #[test]
     fn integer_block_sums_are_exact(
         seed: u64,
         rows in 1usize..=13,
         outputs in 1usize..=40,
-        blocks in 1usize..=32,
+        blocks in 1usize..=16,
         extreme: bool,
     ) {
         let mut random = Random(seed);
+        let blocks = if extreme { 1 } else { blocks };
         let inputs = 32 * blocks;
         let extremes = [-128i8, 127, -127, 0];
         let mut weights = Weights { ty: WeightType::Q8_0, rows: outputs, columns: inputs, bytes: vec![], values: vec![] };
@@ -192,7 +193,7 @@ proptest! {
         // The first of each block has the largest magnitude, so that the scale is exactly one.
         let x: Vec<f32> = (0..rows * inputs)
             .map(|i| match (i % 32, extreme) {
-                (0, _) | (_, true) => if random.bits().is_multiple_of(3) { 127.0 } else { -127.0 },
+                (0, _) | (_, true) => if random.bits().is_multiple_of(3) { 4095.0 } else { -4095.0 },
                 _ => random.below(255) as f32 - 127.0,
             })
             .collect();

@@ -48,9 +48,16 @@ pub(crate) unsafe fn layer_norm<S: Simd>(
     }
 }
 
-/// Quantises a row to symmetric 8-bit codes with one scale per 32 values: `scale = max|x| / 127`, codes rounded to
-/// nearest, ties to even. A block of zeros has scale 0, and so has one whose largest value is so small (1.5e-36) that
-/// its reciprocal overflows. The scale of a block with a NaN is NaN, with an infinity infinite, so that neither is lost
+/// The largest activation code. The products with 32 signed bytes then add up to at most 4095 * 128 * 32, below 2^24: a
+/// block's sum is exact as an `i32` and still exact as an `f32`.
+///
+/// Codes of 8 bits, up to 127, would do for the multiplication no better, and they cost accuracy: see
+/// docs/performance.md.
+const LARGEST_CODE: f32 = 4095.0;
+
+/// Quantises a row to symmetric codes with one scale per 32 values: `scale = max|x| / 4095`, codes rounded to nearest,
+/// ties to even. A block of zeros has scale 0, and so has one whose largest value is so small (4.8e-35) that its
+/// reciprocal overflows. The scale of a block with a NaN is NaN, with an infinity infinite, so that neither is lost
 /// in a product; the codes of such a block mean nothing.
 ///
 /// # Safety
@@ -58,8 +65,8 @@ pub(crate) unsafe fn layer_norm<S: Simd>(
 /// one for each block.
 #[inline(always)]
 pub(crate) unsafe fn quantize<S: Simd>(row: *const f32, columns: usize, codes: *mut i16, scales: *mut f32) {
-    // The reciprocal of anything smaller, times 127, could overflow.
-    const SMALLEST: f32 = 128.0 * f32::MIN_POSITIVE;
+    // The reciprocal of anything smaller, times the largest code, could overflow.
+    const SMALLEST: f32 = (LARGEST_CODE + 1.0) * f32::MIN_POSITIVE;
     // SAFETY: all offsets are below `columns`.
     unsafe {
         for block in 0..columns / BLOCK {
@@ -70,7 +77,8 @@ pub(crate) unsafe fn quantize<S: Simd>(row: *const f32, columns: usize, codes: *
                 largest = S::max_magnitude(largest, v);
             }
             let largest = S::max_lane_magnitude(largest);
-            let (to_code, scale) = if largest < SMALLEST { (0.0, 0.0) } else { (127.0 / largest, largest / 127.0) };
+            let (to_code, scale) =
+                if largest < SMALLEST { (0.0, 0.0) } else { (LARGEST_CODE / largest, largest / LARGEST_CODE) };
             let to_code = S::splat(to_code);
             for pair in 0..BLOCK / LANES / 2 {
                 S::store_rounded_i16(
@@ -139,10 +147,11 @@ mod tests {
         let (mut codes, mut scales) = (Vec::new(), Vec::new());
         for block in row.chunks(BLOCK) {
             let largest = block.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
-            let zero = largest < 2f32.powi(-119);
-            codes
-                .extend(block.iter().map(|&x| if zero { 0 } else { (x * (127.0 / largest)).round_ties_even() as i32 }));
-            scales.push(if zero { 0.0 } else { largest / 127.0 });
+            let zero = largest < 2f32.powi(-114);
+            codes.extend(
+                block.iter().map(|&x| if zero { 0 } else { (x * (LARGEST_CODE / largest)).round_ties_even() as i32 }),
+            );
+            scales.push(if zero { 0.0 } else { largest / LARGEST_CODE });
         }
         (codes, scales)
     }
@@ -162,8 +171,8 @@ mod tests {
 
     #[test]
     fn halves_round_to_even_and_codes_stay_symmetric() {
-        // The largest is 127, so every value is its own multiple of the scale 1.
-        let row: Vec<f32> = (0..BLOCK).map(|i| if i == 5 { -127.0 } else { i as f32 - 16.5 }).collect();
+        // The largest is the largest code, so every value is its own multiple of the scale 1.
+        let row: Vec<f32> = (0..BLOCK).map(|i| if i == 5 { -LARGEST_CODE } else { i as f32 - 16.5 }).collect();
         for isa in Isa::available() {
             let (codes, scales) = quantized(isa, &row);
             assert_eq!(scales, [1.0], "{isa}");
@@ -182,7 +191,7 @@ mod tests {
                     let (_, scales) = quantized(isa, &row);
                     assert!(!scales[1].is_finite(), "{isa} {bad} in lane {lane}");
                     assert_eq!(scales[1].is_nan(), bad.is_nan(), "{isa} {bad} in lane {lane}");
-                    assert_eq!((scales[0], scales[2]), (3.0 / 127.0, 3.0 / 127.0), "{isa}");
+                    assert_eq!((scales[0], scales[2]), (3.0 / LARGEST_CODE, 3.0 / LARGEST_CODE), "{isa}");
                 }
             }
         }

@@ -151,17 +151,17 @@ impl Weights {
     }
 }
 
-/// The values that an activation row is multiplied as, when the weights are quantised: symmetric codes of 8 bits with one
-/// scale per 32 values, rounded to nearest, ties to even. `(codes, scales)`.
+/// The values that an activation row is multiplied as, when the weights are quantised: symmetric codes up to 4095 with
+/// one scale per 32 values, rounded to nearest, ties to even. `(codes, scales)`.
 pub(crate) fn quantize(row: &[f32]) -> (Vec<i32>, Vec<f32>) {
     let mut codes = Vec::new();
     let scales = row
         .chunks(32)
         .map(|block| {
             let largest = block.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-            let reciprocal = if largest < 1.5e-36 { 0.0 } else { 127.0 / largest };
+            let reciprocal = if largest < 4096.0 * f32::MIN_POSITIVE { 0.0 } else { 4095.0 / largest };
             codes.extend(block.iter().map(|value| (value * reciprocal).round_ties_even() as i32));
-            if largest < 1.5e-36 { 0.0 } else { largest / 127.0 }
+            if largest < 4096.0 * f32::MIN_POSITIVE { 0.0 } else { largest / 4095.0 }
         })
         .collect();
     (codes, scales)
