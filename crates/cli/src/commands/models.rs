@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use docent::ModelRef;
 use docent::catalog::{self, Entry, Kind};
 use docent::hub::{Hub, Quant};
-use docent::ModelRef;
 use serde::Serialize;
 
 use crate::console::Console;
