@@ -268,7 +268,8 @@ impl std::fmt::Debug for Embedder {
 
 impl ModelSettings {
     fn new(path: &Path, description: &Description, entry: Option<&'static Entry>) -> Self {
-        let from_entry = entry.and_then(|entry| entry.pooling.as_deref()).and_then(parse_pooling);
+        let name = entry.and_then(|entry| entry.pooling.as_deref());
+        let from_entry = Pooling::ALL.into_iter().find(|pooling| Some(pooling.name()) == name);
         let (pooling, pooling_from) = match (description.pooling, from_entry) {
             (Some(pooling), _) => (pooling, SettingFrom::File),
             (None, Some(pooling)) => (pooling, SettingFrom::Catalog),
@@ -308,17 +309,6 @@ impl ModelSettings {
             Prompt::Text(text) => Some(text),
         }
     }
-}
-
-/// A pooling by its name in the catalogue.
-fn parse_pooling(name: &str) -> Option<Pooling> {
-    Some(match name {
-        "cls" => Pooling::Cls,
-        "mean" => Pooling::Mean,
-        "max" => Pooling::Max,
-        "last" => Pooling::Last,
-        _ => return None,
-    })
 }
 
 /// Threads that the process may use: its CPU affinity and cgroup quota, at most [`MAX_DEFAULT_THREADS`].

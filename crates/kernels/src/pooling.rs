@@ -20,6 +20,20 @@ pub enum Pooling {
 }
 
 impl Pooling {
+    /// Every way of pooling.
+    pub const ALL: [Pooling; 5] = [Pooling::Cls, Pooling::Mean, Pooling::Max, Pooling::Last, Pooling::None];
+
+    /// Its name: `cls`, `mean`, `max`, `last`, `none`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pooling::Cls => "cls",
+            Pooling::Mean => "mean",
+            Pooling::Max => "max",
+            Pooling::Last => "last",
+            Pooling::None => "none",
+        }
+    }
+
     /// Vectors that a batch of these sequences is pooled to.
     pub fn vectors(self, sequences: &Sequences) -> usize {
         match self {

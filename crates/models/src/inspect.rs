@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use docent_gguf::codec::{self, CodecError};
 use docent_gguf::{Gguf, Metadata, TensorType, Value};
-use docent_kernels::Pooling;
 use serde::Deserialize;
 use serde_json::Map;
 
@@ -171,22 +170,12 @@ fn inspect_directory(path: &Path) -> Result<Inspection, Error> {
         feed_forward_size: number(&["intermediate_size", "hidden_dim", "n_inner"]),
         positions: number(&["max_position_embeddings", "n_positions"]),
         vocabulary: number(&["vocab_size"]),
-        pooling: pooling.map(|pooling| pooling_name(pooling).to_owned()),
+        pooling: pooling.map(|pooling| pooling.name().to_owned()),
         tokenizer: directory_tokenizer(directory),
         file_bytes: weight_files(path).iter().map(|file| length(file)).sum(),
         weights_error,
         files: Files::Safetensors(weights),
     })
-}
-
-fn pooling_name(pooling: Pooling) -> &'static str {
-    match pooling {
-        Pooling::Cls => "cls",
-        Pooling::Mean => "mean",
-        Pooling::Max => "max",
-        Pooling::Last => "last",
-        Pooling::None => "none",
-    }
 }
 
 /// The model type in tokenizer.json; a vocabulary alone is WordPiece's.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use docent::{
-    Embedder, Format, Inspection, ModelRef, ModelSettings, OpenOptions, Pooling, Prompt, SettingFrom, TensorInfo,
+    Embedder, Format, Inspection, ModelRef, ModelSettings, OpenOptions, Prompt, SettingFrom, TensorInfo,
     default_threads, inspect,
 };
 use serde::Serialize;
@@ -181,7 +181,7 @@ impl Info {
         self.name = Some(description.name.clone());
         self.architecture = Some(description.architecture.to_owned());
         self.max_length = Some(settings.max_length);
-        self.pooling = Some(pooling_name(settings.pooling).to_owned());
+        self.pooling = Some(settings.pooling.name().to_owned());
         self.pooling_from = Some(from_name(settings.pooling_from));
         self.normalize = description.normalize;
         let prompt = |prompt: &Prompt| settings.prompt(prompt).map(str::to_owned);
@@ -325,16 +325,6 @@ fn workspace(settings: &ModelSettings, threads: usize) -> u64 {
     let tokens = (threads * PER_THREAD.max(longest)).max(TOGETHER);
     let row = description.hidden_size.saturating_mul(5).saturating_add(description.feed_forward_size);
     (tokens.saturating_mul(row) as u64).saturating_mul(size_of::<f32>() as u64)
-}
-
-fn pooling_name(pooling: Pooling) -> &'static str {
-    match pooling {
-        Pooling::Cls => "cls",
-        Pooling::Mean => "mean",
-        Pooling::Max => "max",
-        Pooling::Last => "last",
-        Pooling::None => "none",
-    }
 }
 
 fn from_name(from: SettingFrom) -> &'static str {
