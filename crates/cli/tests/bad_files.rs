@@ -88,7 +88,7 @@ fn an_unreadable_file_is_refused() {
     let file = gguf::tiny("q8_0");
     fs::set_permissions(file.path(), fs::Permissions::from_mode(0o000)).unwrap();
     if fs::File::open(file.path()).is_ok() {
-        eprintln!("skipped: this user may read every file");
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), b"skipped: this user may read every file\n");
         return;
     }
     let message = refusal(file.path());

@@ -129,7 +129,10 @@ fn on_terminal(args: &str) -> Option<(i32, String)> {
 #[test]
 fn a_terminal_gets_no_binary_and_gives_no_texts() {
     let Some((status, shown)) = on_terminal(&format!("embed -m {TINY} --format npy hello")) else {
-        println!("skipped: the tool `script` (util-linux), which makes a terminal, is not installed");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            b"skipped: the tool `script` (util-linux), which makes a terminal, is not installed\n",
+        );
         return;
     };
     assert_eq!(status, 2, "{shown}");

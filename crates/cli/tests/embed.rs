@@ -127,7 +127,7 @@ fn a_prompt_that_the_model_does_not_have_is_told_once() {
     let output = command.output().unwrap();
     assert!(output.status.success());
     let notes = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(notes.matches("has no prompt for queries").count(), 1, "{notes}");
+    assert_eq!(notes.matches("no prompt for queries is known").count(), 1, "{notes}");
     assert_eq!(notes.lines().count(), 1, "{notes}");
     let mut plain = common::docent();
     plain.arg("embed").arg("-m").arg(fixture("bert-variants/cls-f16")).args(["a", "b"]);

@@ -260,6 +260,12 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     entries().iter().find(|entry| entry.names().any(|known| known.eq_ignore_ascii_case(name)))
 }
 
+/// The model that a repository of the hub holds, be it its authors' or one of those with GGUF files.
+pub fn of_repository(repository: &str) -> Option<&'static Entry> {
+    let holds = |source: &Source| matches!(source, Source::Hf { repo, .. } if repo.eq_ignore_ascii_case(repository));
+    entries().iter().find(|entry| entry.sources.iter().any(holds))
+}
+
 /// Up to three names that look most like `name`, nearest first; none if nothing comes near.
 pub fn nearest(name: &str) -> Vec<&'static str> {
     // A long text is no typing error, and the distance costs the product of the lengths.

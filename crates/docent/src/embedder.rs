@@ -40,7 +40,8 @@ pub struct ModelSettings {
     pub path: PathBuf,
     /// What the model's files say.
     pub description: Description,
-    /// The model's entry in the catalogue, if it was opened by a name in it.
+    /// The model's entry in the catalogue: if it was opened by a name in it, is from a repository in it, or is a GGUF file
+    /// whose own name is in it.
     pub entry: Option<&'static Entry>,
     /// How hidden states become one vector.
     pub pooling: Pooling,
@@ -129,7 +130,8 @@ impl Embedder {
     pub fn open_with(model: &ModelRef, options: &OpenOptions, progress: &dyn Progress) -> Result<Self, Error> {
         let entry = match model {
             ModelRef::Name(name) => catalog::find(name),
-            _ => None,
+            ModelRef::Hub { repo, .. } => catalog::of_repository(repo),
+            ModelRef::Path(_) | ModelRef::Url(_) => None,
         };
         if let Some(entry) = entry.filter(|entry| entry.kind != catalog::Kind::Embedding) {
             return Err(Error::NotAnEmbedder { name: entry.name.clone(), kind: entry.kind.to_string() });
@@ -141,7 +143,11 @@ impl Embedder {
     fn open_file(path: &Path, entry: Option<&'static Entry>, threads: Option<usize>) -> Result<Self, Error> {
         let threads = Arc::new(ThreadPool::new(threads.unwrap_or_else(default_threads)));
         let model = Model::open(path, &threads)?;
-        let settings = ModelSettings::new(path, model.description(), entry);
+        // A GGUF file that calls itself what the catalogue calls it, as those that Docent has converted do, is used in the
+        // same way whether it is opened by that name or by its path.
+        let description = model.description();
+        let by_its_name = || catalog::find(&description.name).filter(|_| description.format == Format::Gguf);
+        let settings = ModelSettings::new(path, description, entry.or_else(by_its_name));
         Ok(Embedder { engine: Engine::new(model, threads), settings })
     }
 

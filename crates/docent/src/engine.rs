@@ -12,6 +12,9 @@ const GROUP_TOKENS: usize = 256;
 /// Tokens that all threads together run through the model at a time, when they share the work inside each operation.
 const SPREAD_TOKENS: usize = 1024;
 
+/// Groups a thread runs before a call lets others have the threads.
+const GROUPS_PER_TURN: usize = 16;
+
 /// Memory that an executor may keep between calls.
 const KEEP_BYTES: usize = 64 << 20;
 
@@ -63,9 +66,16 @@ impl Engine {
             }
         };
         match plan(&lengths, self.threads.threads()) {
-            Plan::Divide(groups) => self.threads.run(groups.len(), |group, _| {
-                self.with_executor(&self.inline, Executor::inline, |executor| run_group(executor, &groups[group]));
-            }),
+            Plan::Divide(groups) => {
+                // Between turns other callers get theirs.
+                for turn in groups.chunks(GROUPS_PER_TURN * self.threads.threads()) {
+                    self.threads.run(turn.len(), |group, _| {
+                        self.with_executor(&self.inline, Executor::inline, |executor| {
+                            run_group(executor, &turn[group]);
+                        });
+                    });
+                }
+            }
             Plan::Spread(groups) => {
                 let on_pool = |isa| Executor::on_pool(isa, Arc::clone(&self.threads));
                 self.with_executor(&self.spread, on_pool, |executor| {
@@ -112,7 +122,11 @@ impl Engine {
         let mut executor = found.unwrap_or_else(|| make(self.isa));
         work(&mut executor);
         executor.release(KEEP_BYTES);
-        idle.lock().unwrap_or_else(PoisonError::into_inner).push(executor);
+        let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // More than this only a crowd of callers has use for, and the memory would stay when they are gone.
+        if idle.len() < self.threads.threads() {
+            idle.push(executor);
+        }
     }
 }
 

@@ -40,7 +40,7 @@
 //!
 //! Three things can be relied on:
 //!
-//! - **The same bits.** A vector depends on its text, the options and the model's file alone, not on the other texts of the call,
+//! - **The same bits.** A vector depends on its text, the options and the model alone, not on the other texts of the call,
 //!   their order, or the number of threads.
 //! - **Nothing is lost silently.** Each [`Embedding`] says how many tokens the model read and how many were cut off.
 //! - **Errors, not panics.** A damaged file, a hostile download or an odd text gives an [`Error`] of one line that names the file and

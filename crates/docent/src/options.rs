@@ -12,7 +12,8 @@ pub struct OpenOptions {
     pub threads: Option<usize>,
     /// Whether the network is forbidden; a model that is not in a cache is then an error. `HF_HUB_OFFLINE` does the same.
     pub offline: bool,
-    /// The number format to fetch, where a model is to be had in several; `None` for `Q8_0`.
+    /// The number format to fetch, where a model is to be had in several; `None` for `Q8_0`, or for
+    /// whichever is in a cache already.
     pub quant: Option<Quant>,
 }
 

@@ -1,6 +1,7 @@
 //! Opening a model: one file, a split set, or bytes in memory.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::cursor::fail;
@@ -58,6 +59,12 @@ impl Shard {
 
     pub(crate) fn metadata(&self) -> Metadata<'_> {
         Metadata::new(&self.file, self.data.bytes(), &self.header)
+    }
+
+    fn tensor_bytes(&self, index: usize) -> &[u8] {
+        // The header's checks put the range inside the file, so its ends fit in a usize.
+        let Range { start, end } = self.header.tensors[index].data;
+        &self.data.bytes()[start as usize..end as usize]
     }
 }
 
@@ -172,9 +179,27 @@ impl Gguf {
     /// The tensor of a name.
     #[must_use]
     pub fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
+        self.position(name).map(|position| self.tensor_at(self.tensors[position]))
+    }
+
+    /// The place of a tensor among [`tensors`](Self::tensors).
+    #[must_use]
+    pub fn position(&self, name: &str) -> Option<usize> {
         let bytes = |&index: &u32| name_bytes(&self.shards, self.tensors[index as usize]).cmp(name.as_bytes());
-        let position = self.by_name.binary_search_by(bytes).ok()?;
-        Some(self.tensor_at(self.tensors[self.by_name[position] as usize]))
+        let found = self.by_name.binary_search_by(bytes).ok()?;
+        Some(self.by_name[found] as usize)
+    }
+
+    /// The bytes of the tensor at a [`position`](Self::position); unlike [`tensor`](Self::tensor), this reads nothing of
+    /// the file's header again.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many tensors.
+    #[must_use]
+    pub fn bytes_at(&self, position: usize) -> &[u8] {
+        let at = self.tensors[position];
+        self.shards[at.shard as usize].tensor_bytes(at.index as usize)
     }
 
     fn first(&self) -> &Shard {
@@ -188,8 +213,7 @@ impl Gguf {
             name: text_of(&shard.data.bytes()[record.name.clone()]),
             dims: &record.dims[..record.n_dims],
             ty: record.ty,
-            // The header's checks put the range inside the file, so its ends fit in a usize.
-            bytes: &shard.data.bytes()[record.data.start as usize..record.data.end as usize],
+            bytes: shard.tensor_bytes(at.index as usize),
         }
     }
 }

@@ -254,9 +254,12 @@ impl Executor {
         let width = heads.count.checked_mul(heads.dim).expect("the columns of all heads fit the address space");
         assert_eq!((qkv.rows(), qkv.columns()), (sequences.tokens(), 3 * width), "shape of a query-key-value matrix");
         assert_eq!((out.rows(), out.columns()), (sequences.tokens(), width), "shape of an attention output");
+        // Rows without columns take no memory, so nothing but this bounds their number.
+        assert!(width > 0 || sequences.tokens() == 0, "heads without columns");
         let threads = self.threads.as_ref().map_or(1, |pool| pool.threads());
-        let scratch_per_thread = scratch_len(sequences.longest(), heads.dim).next_multiple_of(PANEL);
-        self.scratch.grow(threads * scratch_per_thread);
+        let scratch_per_thread = scratch_len(sequences.longest(), heads.dim);
+        let scratch = scratch_per_thread.checked_mul(threads).expect("the scratch fits the address space");
+        self.scratch.grow(scratch);
         let scratch = Shared(self.scratch.as_mut_slice().as_mut_ptr());
         let (data, stride) = (Shared(out.as_mut_ptr()), out.stride());
         let qkv_data = Shared(qkv.as_ptr().cast_mut());

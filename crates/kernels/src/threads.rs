@@ -240,7 +240,12 @@ impl Shared {
         INSIDE.set(false);
         if let Err(payload) = outcome {
             self.next.store(phase.jobs, Ordering::Relaxed);
-            self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
+            let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*first {
+                None => *first = Some(payload),
+                // To drop it could panic in turn, here where nothing catches it and the phase is still open.
+                Some(_) => std::mem::forget(payload),
+            }
         }
     }
 }
@@ -321,6 +326,21 @@ mod tests {
         }));
         let payload = outcome.unwrap_err();
         assert!(payload.downcast_ref::<&str>().is_some_and(|text| text.contains("job fifty")));
+        // A payload that panics again when it is dropped, on both threads at once.
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                assert!(thread::panicking(), "dropped");
+            }
+        }
+        let both = std::sync::Barrier::new(2);
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+            pool.run(2, |_, _| {
+                both.wait();
+                panic::panic_any(Bomb);
+            });
+        }));
+        std::mem::forget(outcome.unwrap_err());
         let ran = AtomicUsize::new(0);
         pool.run(10, |_, _| {
             ran.fetch_add(1, Ordering::Relaxed);

@@ -15,7 +15,10 @@ fn an_idle_pool_sleeps() {
     let before = processor_time();
     thread::sleep(Duration::from_millis(200));
     let (Some(before), Some(after)) = (before, processor_time()) else {
-        println!("skipped: this system does not tell the processor time of a thread by its name");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            b"skipped: this system does not tell the processor time of a thread by its name\n",
+        );
         return;
     };
     assert!(after - before <= 1, "idle workers used {} clock ticks", after - before);

@@ -95,6 +95,10 @@ fn read_pooling(directory: Directory<'_>, path: &str) -> Result<Pooling, Error> 
         ));
     }
     let fields: Map<String, Value> = directory.require_json(&name)?;
+    // Vectors would be pooled over the prompt all the same.
+    if fields.get("include_prompt").and_then(Value::as_bool) == Some(false) {
+        return Err(Error::config(file, "include_prompt", "true", "false"));
+    }
     let mut modes: Vec<&str> = Vec::new();
     if let Some(mode) = fields.get("pooling_mode").and_then(Value::as_str) {
         modes.push(mode);

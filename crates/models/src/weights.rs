@@ -67,9 +67,10 @@ impl<'a> Weights<'a> {
     /// The number of rows of a matrix that must be there.
     pub(crate) fn rows(&self, name: &str, columns: usize) -> Result<usize, Error> {
         let tensor = self.source.tensor(name).ok_or_else(|| self.missing(name, &[0, columns as u64]))?;
-        match tensor.shape[..] {
+        match *trimmed(&tensor.shape) {
             // A table of one row may have lost its outer dimension.
-            [rows, found] if found == columns as u64 => Ok(rows as usize),
+            [found] if found == columns as u64 => Ok(1),
+            [rows, found] if rows > 0 && found == columns as u64 => Ok(rows as usize),
             _ => Err(self.misshapen(&tensor, &[0, columns as u64])),
         }
     }

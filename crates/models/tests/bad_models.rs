@@ -149,6 +149,7 @@ fn settings_out_of_range_are_named() {
         ("bert.attention.head_count", 5, "expected a divisor of the hidden size 96, found 5"),
         ("bert.feed_forward_length", u32::MAX, "feed-forward size"),
         ("bert.context_length", 0, "number of positions: expected 1 to 1048576, found 0"),
+        ("bert.feed_forward_length", 7000, "at most 64 times the hidden size 96, and 536870912 values a text"),
         ("bert.pooling_type", 4, "4 (rank): a reranker"),
         ("bert.pooling_type", 9, "expected 0 to 4, found 9"),
     ] {
@@ -157,7 +158,7 @@ fn settings_out_of_range_are_named() {
     for key in ["bert.embedding_length", "bert.block_count", "bert.attention.layer_norm_epsilon"] {
         says(&gguf_error(OutputType::F32, |draft| draft.remove(key)), &[key, "found no such key"]);
     }
-    for epsilon in [0.0, -1.0, 2.0, f32::NAN, f32::INFINITY] {
+    for epsilon in [0.0, 1e-40, -1.0, 2.0, f32::NAN, f32::INFINITY] {
         let message = gguf_error(OutputType::F32, |draft| draft.set("bert.attention.layer_norm_epsilon", epsilon));
         says(&message, &["layer_norm_epsilon", "a number between 0 and 1"]);
     }
@@ -263,6 +264,8 @@ fn directories_that_lack_a_part_are_refused() {
     says(&write("modules.json", r#"[{"type":"models.Dense","path":"2_Dense"}]"#), &["modules.json", "\"Dense\""]);
     says(&write("modules.json", r#"[{"type":"models.Pooling","path":"../.."}]"#), &["a folder of the model"]);
     says(&write("1_Pooling/config.json", r#"{"pooling_mode_weightedmean_tokens":true}"#), &["weightedmean_tokens"]);
+    let without_prompt = r#"{"pooling_mode_mean_tokens":true,"include_prompt":false}"#;
+    says(&write("1_Pooling/config.json", without_prompt), &["include_prompt", "found false"]);
     let both = r#"{"pooling_mode_cls_token":true,"pooling_mode_mean_tokens":true}"#;
     says(&write("1_Pooling/config.json", both), &["cls_token", "mean_tokens"]);
     let default = r#"{"prompts":{"query":"q"},"default_prompt_name":"passage"}"#;
@@ -282,6 +285,34 @@ fn safetensors_cut_anywhere_in_the_header_are_refused() {
         let message = directory_error(|folder| fs::write(folder.join("model.safetensors"), &whole[..length]).unwrap());
         says(&message, &["model.safetensors"]);
     }
+}
+
+#[test]
+fn a_table_without_rows_is_refused() {
+    let message = directory_error(|folder| {
+        let path = folder.join("model.safetensors");
+        let file = fs::read(&path).unwrap();
+        let (length, rest) = file.split_first_chunk::<8>().unwrap();
+        let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+        let mut header: Json = serde_json::from_slice(header).unwrap();
+        let table = &mut header["embeddings.token_type_embeddings.weight"];
+        let start = table["data_offsets"][0].clone();
+        *table = json!({"dtype": "F32", "shape": [0, 96], "data_offsets": [start, start]});
+        let header = header.to_string();
+        fs::write(path, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()).unwrap();
+    });
+    says(&message, &["token_type_embeddings", "found [0, 96]"]);
+}
+
+#[test]
+fn a_table_of_one_row_may_come_as_a_vector() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("model.gguf");
+    let mut draft = Draft::of("bert-variants/odd-width", OutputType::F32);
+    assert_eq!(draft.tensor("token_types.weight").0, [40, 1]);
+    draft.tensor("token_types.weight").0.truncate(1);
+    draft.write(&path);
+    open(&path).unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use anyhow::bail;
-use docent::catalog::{self, Entry, Reference};
+use docent::catalog::Reference;
 use docent::{EmbedOptions, Embedder, Inspection, ModelRef, Prompt, inspect};
 use serde::Serialize;
 
@@ -95,7 +95,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
             report.add("opens", Ok(format!("{}, {}", embedder.isa(), count(embedder.threads(), "thread"))));
             report.probe(&embedder);
             report.peak_memory_bytes = system::peak_memory();
-            report.compare(&embedder, &model, &inspection);
+            report.compare(&embedder, &inspection);
         }
         Err(error) => report.add("opens", Err(error.to_string())),
     }
@@ -147,8 +147,8 @@ impl Report {
     }
 
     /// Values that somebody has published for the model.
-    fn compare(&mut self, embedder: &Embedder, model: &ModelRef, inspection: &Inspection) {
-        let references = entry(embedder, model).map_or(&[][..], |entry| entry.reference.as_slice());
+    fn compare(&mut self, embedder: &Embedder, inspection: &Inspection) {
+        let references = embedder.settings().entry.map_or(&[][..], |entry| entry.reference.as_slice());
         let quantized = inspection.tensors().iter().any(|tensor| tensor.tensor_type.is_quantized());
         for reference in references {
             match compare(embedder, reference, quantized) {
@@ -258,13 +258,6 @@ fn same_bits(embedder: &Embedder, alone: &[Vec<f32>]) -> Result<String, String> 
 }
 
 /// The model's entry in the catalogue; a repository of the authors is one of its names.
-fn entry(embedder: &Embedder, model: &ModelRef) -> Option<&'static Entry> {
-    embedder.settings().entry.or_else(|| match model {
-        ModelRef::Hub { repo, .. } => catalog::find(repo),
-        _ => None,
-    })
-}
-
 /// Compares with one published value; `None` if it is none of an embedding model.
 fn compare(
     embedder: &Embedder,

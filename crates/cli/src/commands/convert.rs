@@ -73,6 +73,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
             "dropped": report.dropped,
             "fallbacks": report.fallbacks,
             "pooler_lost": report.pooler_lost,
+            "settings_lost": report.settings_lost,
         });
         writeln!(out, "{summary}")?;
     } else {
@@ -96,6 +97,12 @@ fn tell(report: &Report, console: &Console) {
     }
     if !report.fallbacks.is_empty() {
         console.note(format_args!("F16, as their rows are no multiple of 32: {}", report.fallbacks.join(", ")));
+    }
+    if !report.settings_lost.is_empty() {
+        console.note(format_args!(
+            "GGUF has no place for {}; ask for them when you embed (--max-length, --prompt)",
+            report.settings_lost.join(", ")
+        ));
     }
     if report.pooler_lost {
         console.warn(

@@ -185,7 +185,9 @@ fn note_missing_prompt(embedder: &Embedder, prompt: &Prompt, console: &Console) 
     };
     if embedder.settings().prompt(prompt).is_none() {
         let model = &embedder.settings().description.name;
-        console.note(format_args!("{model} has no prompt for {name}: texts are embedded as they are"));
+        console.note(format_args!(
+            "no prompt for {name} is known for {model}: texts are embedded as they are; --prompt sets one"
+        ));
     }
 }
 

@@ -28,7 +28,9 @@ const QUERY_ROWS: usize = 6;
 /// Scratch values that a head needs: the keys and the values in panels, and one tile of scores.
 pub(crate) fn scratch_len(length: usize, head_dim: usize) -> usize {
     let (keys, dims) = (length.next_multiple_of(PANEL), head_dim.next_multiple_of(PANEL));
-    keys * head_dim + dims * length + QUERY_ROWS * keys
+    let parts = [keys.checked_mul(head_dim), dims.checked_mul(length), keys.checked_mul(QUERY_ROWS)];
+    let sum = parts.into_iter().try_fold(0usize, |sum, part| sum.checked_add(part?));
+    sum.and_then(|sum| sum.checked_next_multiple_of(PANEL)).expect("the scratch fits the address space")
 }
 
 /// `softmax(scale * Q K^T) V` with every token attending to every token of its sequence (Vaswani et al.,
@@ -71,7 +73,8 @@ pub(crate) unsafe fn attention<S: Simd>(args: &AttentionHead) {
                 for (r, (tile, &reciprocal)) in tile.iter().zip(&reciprocals).enumerate() {
                     for (v, &sum) in tile.iter().enumerate() {
                         let column = panel + v * LANES;
-                        let to = args.out.add((row + r) * args.out_stride + column);
+                        // Beyond the head nothing is stored, and the place may be beyond the matrix.
+                        let to = args.out.wrapping_add((row + r) * args.out_stride + column);
                         let weighted = S::mul(sum, S::splat(reciprocal));
                         store_first::<S>(to, weighted, head_dim.saturating_sub(column));
                     }
@@ -123,7 +126,7 @@ unsafe fn pack_values<S: Simd>(args: &AttentionHead, to: *mut f32) {
         for d in (0..head_dim.next_multiple_of(PANEL)).step_by(LANES) {
             let to = to.add(d / PANEL * PANEL * length + d % PANEL);
             for token in 0..length {
-                let from = value.add(token * stride + d);
+                let from = value.wrapping_add(token * stride + d);
                 let lanes = if d + LANES <= head_dim {
                     S::load(from)
                 } else {

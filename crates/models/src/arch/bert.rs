@@ -138,8 +138,9 @@ fn load_hf(config: &HfConfig<'_>, weights: &Weights<'_>) -> Result<Loaded, Error
 }
 
 fn check_epsilon(path: &Path, key: &str, epsilon: f64) -> Result<f32, Error> {
-    if epsilon > 0.0 && epsilon < 1.0 {
-        return Ok(epsilon as f32);
+    let single = epsilon as f32;
+    if (f32::MIN_POSITIVE..1.0).contains(&single) {
+        return Ok(single);
     }
     Err(Error::config(path, key, "a number between 0 and 1", epsilon.to_string()))
 }

@@ -114,6 +114,14 @@ impl Sizes {
                 return Err(Error::config(path, key, format!("1 to {limit}"), found.to_string()));
             }
         }
+        // Each may be large, but not all together: a text of the full length must fit in memory in its widest form.
+        const MAX_VALUES: usize = 1 << 29;
+        let widest = self.feed_forward.max(3 * self.hidden);
+        if self.positions.saturating_mul(widest) > MAX_VALUES || self.feed_forward > 64 * self.hidden {
+            let expected = format!("at most 64 times the hidden size {}, and {MAX_VALUES} values a text", self.hidden);
+            let found = format!("{} for each of {} positions", self.feed_forward, self.positions);
+            return Err(Error::config(path, "feed-forward size", expected, found));
+        }
         if !self.hidden.is_multiple_of(self.heads) {
             let expected = format!("a divisor of the hidden size {}", self.hidden);
             return Err(Error::config(path, "number of attention heads", expected, self.heads.to_string()));

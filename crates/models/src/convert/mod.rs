@@ -22,7 +22,8 @@
 //! [`OutputType`] is the type of the matrices. Biases, norms, position and token type embeddings stay F32 in every file. In
 //! a `Q8_0` file, a matrix whose rows are no multiple of 32 becomes F16; [`Report::fallbacks`] names it.
 //!
-//! Nothing is lost in silence. What the format has no place for is refused (a pooling mode without a number, relative
+//! Nothing is lost in silence. The length limit and the prompts of sentence-transformers, for which GGUF has no keys, are in
+//! [`Report::settings_lost`]. What else the format has no place for is refused (a pooling mode without a number, relative
 //! positions, a dense layer after pooling), and what is left out on purpose is in [`Report::dropped`]: heads used in
 //! pre-training, and BERT's pooler, for which GGUF has no tensor. An embedding model does not need it. A cross-encoder
 //! (`BertForSequenceClassification`) does: run one from its directory, where the pooler is. [`Report::pooler_lost`] tells.
@@ -70,6 +71,9 @@ use keys::Keys;
 use source::Source;
 use tensors::Plan;
 use vocabulary::Vocabulary;
+
+use crate::sentence_transformers::SentenceTransformers;
+use crate::source::Directory;
 
 pub use error::Error;
 
@@ -186,6 +190,8 @@ pub struct Report {
     pub fallbacks: Vec<String>,
     /// The model scores pairs through a pooler that the file cannot hold: its scores will differ from those of the source.
     pub pooler_lost: bool,
+    /// Settings of the source that GGUF has no key for, in words: a length limit below the position limit, prompts.
+    pub settings_lost: Vec<String>,
 }
 
 /// Converts the model in `hf_dir` to a GGUF file at `out`, which must not exist. `on_tensor` is called before each tensor.
@@ -240,6 +246,7 @@ pub fn convert_with(
     plan.describe(&mut writer)?;
     plan.save(&writer, out, on_tensor)?;
 
+    let settings_lost = settings_lost(&SentenceTransformers::read(Directory::new(hf_dir))?, config.context);
     let pooler_lost =
         !config.labels.is_empty() && plan.dropped.iter().any(|name| name.ends_with("pooler.dense.weight"));
     Ok(Report {
@@ -249,5 +256,14 @@ pub fn convert_with(
         fallbacks: plan.fallbacks(ty),
         dropped: plan.dropped,
         pooler_lost,
+        settings_lost,
     })
+}
+
+/// The settings of a sentence-transformers repository that the file cannot carry.
+fn settings_lost(settings: &SentenceTransformers, positions: u32) -> Vec<String> {
+    let limit = settings.max_seq_length.filter(|&limit| limit < positions as usize);
+    let limit = limit.map(|limit| format!("a limit of {limit} tokens"));
+    let prompts = settings.prompts.named.iter().filter(|(_, prompt)| !prompt.is_empty());
+    limit.into_iter().chain(prompts.map(|(name, prompt)| format!("the prompt {name} = {prompt:?}"))).collect()
 }

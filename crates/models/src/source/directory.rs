@@ -1,5 +1,7 @@
 //! The small files of a Hugging Face directory.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -7,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::Error;
 
 /// The largest JSON file that is read: far above any configuration, far below what would hurt.
-const MAX_JSON_BYTES: u64 = 64 << 20;
+const MAX_JSON_BYTES: u64 = 16 << 20;
 
 /// A Hugging Face model directory.
 #[derive(Clone, Copy)]
@@ -31,13 +33,15 @@ impl<'a> Directory<'a> {
         match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io(error)),
+            Ok(file) if !file.is_file() => return Err(io(std::io::Error::other("not a regular file"))),
             Ok(file) if file.len() > MAX_JSON_BYTES => {
                 let found = format!("{} bytes", file.len());
-                return Err(Error::config(path, "the file", "at most 64 MiB of JSON", found));
+                return Err(Error::config(path, "the file", "at most 16 MiB of JSON", found));
             }
             Ok(_) => {}
         }
-        let text = std::fs::read(&path).map_err(io)?;
+        let mut text = Vec::new();
+        File::open(&path).and_then(|file| file.take(MAX_JSON_BYTES).read_to_end(&mut text)).map_err(io)?;
         serde_json::from_slice(&text).map(Some).map_err(|source| Error::Json { path, source })
     }
 

@@ -119,8 +119,9 @@ impl Source {
     pub(crate) fn shared_bytes(&self, name: &str) -> Option<SharedBytes> {
         match self {
             Source::Gguf { gguf, .. } => {
-                let length = gguf.tensor(name)?.bytes().len();
-                let owner = GgufTensor { gguf: Arc::clone(gguf), name: name.to_owned() };
+                let position = gguf.position(name)?;
+                let length = gguf.bytes_at(position).len();
+                let owner = GgufTensor { gguf: Arc::clone(gguf), position };
                 Some(SharedBytes::new(Arc::new(owner), 0..length))
             }
             Source::Directory { files, names, .. } => files.shared_bytes(names.get(name)?),
@@ -131,11 +132,11 @@ impl Source {
 /// One tensor of a GGUF model, as an owner of its bytes.
 struct GgufTensor {
     gguf: Arc<Gguf>,
-    name: String,
+    position: usize,
 }
 
 impl AsRef<[u8]> for GgufTensor {
     fn as_ref(&self) -> &[u8] {
-        self.gguf.tensor(&self.name).map_or(&[], |tensor| tensor.bytes())
+        self.gguf.bytes_at(self.position)
     }
 }
