@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use crate::buffer::{AlignedBuffer, Matrix};
 use crate::generic::attention::{AttentionHead, scratch_len};
+use crate::generic::block_product::QuantizedBlock;
 use crate::generic::gemm_float::GemmFloat;
 use crate::generic::gemm_q8::GemmQ8;
 use crate::generic::store::{Epilogue, Output};
 use crate::kernels::Kernels;
 use crate::pooling::{self, Pooling};
 use crate::threads::ThreadPool;
-use crate::weights::quantized::{BLOCK, QuantizedPanels};
+use crate::weights::quantized::QuantizedPanels;
 use crate::weights::{EmbeddingTable, FloatPanels, Linear, Norm, PANEL, Panels};
 use crate::{Isa, Sequences};
 
@@ -36,8 +37,7 @@ pub struct Executor {
     kernels: &'static Kernels,
     threads: Option<Arc<ThreadPool>>,
     free: Vec<AlignedBuffer<f32>>,
-    codes: AlignedBuffer<i16>,
-    scales: AlignedBuffer<f32>,
+    quantized: AlignedBuffer<QuantizedBlock>,
     scratch: AlignedBuffer<f32>,
 }
 
@@ -83,8 +83,7 @@ impl Executor {
             kernels: isa.kernels(),
             threads,
             free: Vec::new(),
-            codes: AlignedBuffer::zeroed(0),
-            scales: AlignedBuffer::zeroed(0),
+            quantized: AlignedBuffer::zeroed(0),
             scratch: AlignedBuffer::zeroed(0),
         }
     }
@@ -114,8 +113,8 @@ impl Executor {
     /// Gives memory back to the system if the executor holds more than `keep_bytes`.
     pub fn release(&mut self, keep_bytes: usize) {
         let matrices = self.free.iter().map(AlignedBuffer::capacity).sum::<usize>();
-        let floats = matrices + self.scales.capacity() + self.scratch.capacity();
-        let held = floats * size_of::<f32>() + self.codes.capacity() * size_of::<i16>();
+        let floats = matrices + self.scratch.capacity();
+        let held = floats * size_of::<f32>() + self.quantized.capacity() * size_of::<QuantizedBlock>();
         if held > keep_bytes {
             *self = Self::new(self.kernels.isa, self.threads.take());
         }
@@ -169,9 +168,29 @@ impl Executor {
         });
     }
 
+    /// Divides every row by the root of the mean of its squares, in place (RMSNorm); the norm's shift is not used.
+    ///
+    /// # Panics
+    /// If the norm has another length than a row.
+    pub fn rms_norm(&mut self, x: &mut Matrix, norm: &Norm) {
+        assert_eq!(norm.weight.len(), x.columns(), "columns of a norm");
+        let (rows, columns, stride) = (x.rows(), x.columns(), x.stride());
+        let (kernels, data) = (self.kernels, Shared(x.as_mut_ptr()));
+        self.for_row_blocks(rows, |rows| {
+            for row in rows {
+                // SAFETY: `row` is a row of `x` that no other job has; the norm has as many columns.
+                unsafe {
+                    let row = data.get().add(row * stride);
+                    (kernels.rms_norm)(row, columns, norm.weight.as_ptr(), norm.epsilon);
+                }
+            }
+        });
+    }
+
     /// `out = epilogue(x W^T + b)` for every row of `x`.
     ///
-    /// Quantised weights are multiplied with the rows quantised in the same blocks of 32, at the same precision.
+    /// Quantised weights are multiplied with the rows quantised in the same blocks of 32, at the same precision or, for
+    /// blocks that stand out of their row, a higher one.
     ///
     /// # Panics
     /// If the shapes of `x`, `linear` and `out` do not agree.
@@ -190,33 +209,27 @@ impl Executor {
 
     fn linear_quantized(&mut self, x: &Matrix, panels: &QuantizedPanels, target: Target<'_>) {
         let (rows, columns, blocks) = (x.rows(), x.columns(), panels.blocks);
-        self.codes.grow(rows * columns);
-        self.scales.grow(rows * blocks);
-        let codes = self.codes.as_mut_slice().as_mut_ptr();
-        let scales = self.scales.as_mut_slice().as_mut_ptr();
-        let (codes, scales) = (Shared(codes), Shared(scales));
+        self.quantized.grow(rows * blocks);
+        let input = Shared(self.quantized.as_mut_slice().as_mut_ptr());
         let kernels = self.kernels;
         self.for_row_blocks(rows, |rows| {
             for row in rows {
-                // SAFETY: the buffers have `columns` codes and `blocks` scales for each row, and this job alone writes
-                // those of its rows.
-                unsafe {
-                    let (codes, scales) = (codes.get().add(row * blocks * BLOCK), scales.get().add(row * blocks));
-                    (kernels.quantize)(x.row(row).as_ptr(), columns, codes, scales);
-                }
+                // SAFETY: the buffer has `blocks` blocks of 32 columns for each row, and this job alone writes those of its
+                // rows.
+                unsafe { (kernels.quantize)(x.row(row).as_ptr(), columns, input.get().add(row * blocks)) };
             }
         });
-        self.for_tiles(rows, target.linear.outputs(), |rows, panel| {
+        self.for_tiles(rows, target.linear.outputs(), |rows, strip| {
             let args = GemmQ8 {
-                codes: codes.get(),
-                scales: scales.get(),
+                input: input.get(),
                 rows,
                 blocks,
-                panel: panels.panel(panel).as_ptr(),
-                out: target.panel(panel),
+                weights: panels.panels_from(strip.start).as_ptr(),
+                panels: strip.len(),
+                out: target.panels_from(strip.start),
             };
-            // SAFETY: codes and scales were written above for all rows; the panel has a record a block; the output is
-            // this job's own.
+            // SAFETY: the blocks were written above for all rows; each panel has a record a block; the output is this
+            // job's own.
             unsafe { (kernels.gemm_q8)(&args) };
         });
     }
@@ -229,16 +242,17 @@ impl Executor {
         target: Target<'_>,
     ) {
         let input = Shared(x.as_ptr().cast_mut());
-        self.for_tiles(x.rows(), target.linear.outputs(), |rows, panel| {
+        self.for_tiles(x.rows(), target.linear.outputs(), |rows, strip| {
             let args = GemmFloat {
                 input: input.get(),
                 input_stride: x.stride(),
                 rows,
                 k: x.columns(),
-                panel: panels.panel(panel).as_ptr(),
-                out: target.panel(panel),
+                weights: panels.panels_from(strip.start).as_ptr(),
+                panels: strip.len(),
+                out: target.panels_from(strip.start),
             };
-            // SAFETY: the rows are those of `x`, the panel has `k` rows of sixteen, the output is this job's own.
+            // SAFETY: the rows are those of `x`, each panel has `k` rows of sixteen, the output is this job's own.
             unsafe { gemm(&args) };
         });
     }
@@ -317,9 +331,11 @@ impl Executor {
         self.for_jobs(rows.div_ceil(block), |index, _| job(index * block..rows.min((index + 1) * block)));
     }
 
-    /// Runs `job(rows, panel)` on ranges of rows and panels that cover a `rows` x `outputs` matrix.
-    fn for_tiles(&self, rows: usize, outputs: usize, job: impl Fn(Range<usize>, usize) + Sync) {
-        let (panels, threads) = (outputs.div_ceil(PANEL), self.thread_count());
+    /// Runs `job(rows, panels)` on ranges of rows and strips of panels that cover a `rows` x `outputs` matrix.
+    fn for_tiles(&self, rows: usize, outputs: usize, job: impl Fn(Range<usize>, Range<usize>) + Sync) {
+        let (panels, strip, threads) = (outputs.div_ceil(PANEL), self.kernels.strip, self.thread_count());
+        let strips = panels.div_ceil(strip);
+        let job = |rows: Range<usize>, index: usize| job(rows, index * strip..panels.min((index + 1) * strip));
         if threads == 1 || rows >= threads * ROWS_PER_THREAD {
             // Twice as many blocks as threads, so that a thread that is held up does not hold up the others; and of a
             // size whose rows stay in the second-level cache from one panel to the next.
@@ -327,12 +343,12 @@ impl Executor {
             let block = rows.div_ceil(blocks).max(1);
             self.for_jobs(rows.div_ceil(block), |index, _| {
                 let rows = index * block..rows.min((index + 1) * block);
-                (0..panels).for_each(|panel| job(rows.clone(), panel));
+                (0..strips).for_each(|strip| job(rows.clone(), strip));
             });
         } else {
-            let block = panels.div_ceil(4 * threads).max(1);
-            self.for_jobs(panels.div_ceil(block), |index, _| {
-                (index * block..panels.min((index + 1) * block)).for_each(|panel| job(0..rows, panel));
+            let block = strips.div_ceil(4 * threads).max(1);
+            self.for_jobs(strips.div_ceil(block), |index, _| {
+                (index * block..strips.min((index + 1) * block)).for_each(|strip| job(0..rows, strip));
             });
         }
     }
@@ -352,9 +368,8 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    fn panel(&self, panel: usize) -> Output {
-        let column = panel * PANEL;
-        let bias = self.linear.bias.as_slice()[column..][..PANEL].as_ptr();
-        Output { data: self.data.get().wrapping_add(column), stride: self.stride, bias, epilogue: self.epilogue }
+    fn panels_from(&self, panel: usize) -> Output {
+        let bias = self.linear.bias.as_slice().as_ptr();
+        Output::new(self.data.get(), self.stride, bias, self.epilogue).skip_panels(panel)
     }
 }

@@ -15,6 +15,10 @@ pub enum Isa {
     Portable,
     /// x86-64 with AVX2, FMA and F16C (Intel Haswell 2013, AMD Excavator 2015, and later).
     Avx2,
+    /// AVX2 and AVX-VNNI (Intel's client processors from Alder Lake, 2021).
+    AvxVnni,
+    /// AVX-512 F, BW, DQ, VL and VNNI (Intel's servers from Cascade Lake, 2019, and AMD's processors from Zen 4, 2022).
+    Avx512Vnni,
 }
 
 /// The environment variable that caps the instruction set, for tests and for hunting a suspected kernel defect.
@@ -22,7 +26,7 @@ pub const ISA_VARIABLE: &str = "DOCENT_ISA";
 
 impl Isa {
     /// Every instruction set this crate knows, slowest first.
-    pub const ALL: [Isa; 2] = [Isa::Portable, Isa::Avx2];
+    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni];
 
     /// The best instruction set of this host, not above the one that `DOCENT_ISA` names.
     ///
@@ -49,22 +53,32 @@ impl Isa {
 
     /// Whether this host can run the instruction set.
     pub fn is_available(self) -> bool {
-        match self {
-            Isa::Portable => true,
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => {
-                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx2 = avx2 && is_x86_feature_detected!("f16c");
+            let avx512 = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+            let avx512 = avx512 && is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512vl");
+            match self {
+                Isa::Portable => true,
+                Isa::Avx2 => avx2,
+                Isa::AvxVnni => avx2 && is_x86_feature_detected!("avxvnni"),
+                Isa::Avx512Vnni => avx2 && avx512 && is_x86_feature_detected!("avx512vnni"),
             }
-            #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 => false,
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            self == Isa::Portable
         }
     }
 
-    /// The name that `DOCENT_ISA` takes: `portable`, `avx2`.
+    /// The name that `DOCENT_ISA` takes: `portable`, `avx2`, `avx-vnni`, `avx512-vnni`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avx-vnni",
+            Isa::Avx512Vnni => "avx512-vnni",
         }
     }
 
@@ -77,6 +91,10 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &crate::x86_64::avx2::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => &crate::x86_64::avx_vnni::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => &crate::x86_64::avx512::KERNELS,
             _ => &crate::generic::portable::KERNELS,
         }
     }
@@ -90,7 +108,7 @@ impl fmt::Display for Isa {
 
 /// The name is not one of an instruction set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown instruction set `{name}`, expected one of portable, avx2")]
+#[error("unknown instruction set `{name}`, expected one of portable, avx2, avx-vnni, avx512-vnni")]
 pub struct UnknownIsa {
     /// The name as given.
     pub name: String,

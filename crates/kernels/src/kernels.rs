@@ -1,41 +1,48 @@
 //! The table of entry points that an instruction set fills.
 
 use crate::generic::attention::AttentionHead;
+use crate::generic::block_product::QuantizedBlock;
 use crate::generic::gemm_float::GemmFloat;
 use crate::generic::gemm_q8::GemmQ8;
 use crate::weights::WeightType;
 
-/// One instruction set's entry points, at the granularity of a panel, a row or a head: coarse enough that the indirect
+/// One instruction set's entry points, at the granularity of some panels, a row or a head: coarse enough that the indirect
 /// call costs nothing, fine enough that the executor decides how work is split.
 ///
 /// All are unsafe to call: the instruction set must be present (which `Isa::kernels` has checked) and the arguments
 /// must describe memory as their types say.
 pub(crate) struct Kernels {
     pub(crate) isa: crate::Isa,
+    /// Panels that a GEMM is best given at a time.
+    pub(crate) strip: usize,
     pub(crate) gemm_q8: unsafe fn(&GemmQ8),
     pub(crate) gemm_f32: unsafe fn(&GemmFloat<f32>),
     pub(crate) gemm_f16: unsafe fn(&GemmFloat<half::f16>),
     pub(crate) gemm_bf16: unsafe fn(&GemmFloat<half::bf16>),
-    pub(crate) quantize: unsafe fn(row: *const f32, columns: usize, codes: *mut i16, scales: *mut f32),
+    /// Rows that the product of a block's codes is right for are those that this quantised.
+    pub(crate) quantize: unsafe fn(row: *const f32, columns: usize, blocks: *mut QuantizedBlock),
     pub(crate) layer_norm: unsafe fn(row: *mut f32, columns: usize, weight: *const f32, bias: *const f32, epsilon: f32),
+    pub(crate) rms_norm: unsafe fn(row: *mut f32, columns: usize, weight: *const f32, epsilon: f32),
     pub(crate) add_decoded: unsafe fn(ty: WeightType, bytes: *const u8, columns: usize, out: *mut f32),
     pub(crate) attention: unsafe fn(&AttentionHead),
-    /// Elementary functions, for the tests of their errors: each replaces `count` values, a multiple of eight.
+    /// Elementary functions, for the tests of their errors: each replaces `count` values, a multiple of sixteen.
     #[cfg(test)]
     pub(crate) exp: unsafe fn(values: *mut f32, count: usize),
 }
 
-/// Compiles the generic bodies for one [`crate::generic::Simd`] and lists them in a table named `KERNELS`.
+/// Compiles the generic bodies for one [`crate::generic::Simd`] and one way of multiplying quantised blocks, and lists them in a table named `KERNELS`.
 ///
 /// The functions and the table are the whole of what an instruction set adds to its vector operations.
 macro_rules! kernel_table {
-    ($simd:ty, $isa:expr $(, $(#[$attribute:meta])*)?) => {
-        use crate::generic::{attention::AttentionHead, gemm_float::GemmFloat, gemm_q8::GemmQ8};
+    ($simd:ty, $product:ty, $isa:expr $(, $(#[$attribute:meta])*)?) => {
+        use crate::generic::{
+            attention::AttentionHead, block_product::QuantizedBlock, gemm_float::GemmFloat, gemm_q8::GemmQ8,
+        };
 
         $($(#[$attribute])*)?
         unsafe fn gemm_q8(args: &GemmQ8) {
             // SAFETY: passed on from the caller, compiled for the instruction set.
-            unsafe { crate::generic::gemm_q8::gemm::<$simd>(args) }
+            unsafe { crate::generic::gemm_q8::gemm::<$simd, $product>(args) }
         }
         $($(#[$attribute])*)?
         unsafe fn gemm_f32(args: &GemmFloat<f32>) {
@@ -53,14 +60,19 @@ macro_rules! kernel_table {
             unsafe { crate::generic::gemm_float::gemm::<$simd, half::bf16>(args) }
         }
         $($(#[$attribute])*)?
-        unsafe fn quantize(row: *const f32, columns: usize, codes: *mut i16, scales: *mut f32) {
+        unsafe fn quantize(row: *const f32, columns: usize, blocks: *mut QuantizedBlock) {
             // SAFETY: passed on from the caller, compiled for the instruction set.
-            unsafe { crate::generic::rows::quantize::<$simd>(row, columns, codes, scales) }
+            unsafe { crate::generic::rows::quantize::<$simd, $product>(row, columns, blocks) }
         }
         $($(#[$attribute])*)?
         unsafe fn layer_norm(row: *mut f32, columns: usize, weight: *const f32, bias: *const f32, epsilon: f32) {
             // SAFETY: passed on from the caller, compiled for the instruction set.
             unsafe { crate::generic::rows::layer_norm::<$simd>(row, columns, weight, bias, epsilon) }
+        }
+        $($(#[$attribute])*)?
+        unsafe fn rms_norm(row: *mut f32, columns: usize, weight: *const f32, epsilon: f32) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::rows::rms_norm::<$simd>(row, columns, weight, epsilon) }
         }
         $($(#[$attribute])*)?
         unsafe fn add_decoded(ty: crate::weights::WeightType, bytes: *const u8, columns: usize, out: *mut f32) {
@@ -81,12 +93,14 @@ macro_rules! kernel_table {
 
         pub(crate) static KERNELS: crate::kernels::Kernels = crate::kernels::Kernels {
             isa: $isa,
+            strip: <$simd as crate::generic::Simd>::STRIP,
             gemm_q8,
             gemm_f32,
             gemm_f16,
             gemm_bf16,
             quantize,
             layer_norm,
+            rms_norm,
             add_decoded,
             attention,
             #[cfg(test)]

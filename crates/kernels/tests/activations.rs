@@ -50,6 +50,40 @@ fn check(activation: Activation, exact: fn(f64) -> f64, near: f64, far: f64) {
     }
 }
 
+/// Asserts that the worst error in units of the last place of the result is below `bound`, wherever the result is at least
+/// `smallest`, and that elsewhere the error is below 1e-38 times the larger of 1 and |x|.
+fn check_relative(activation: Activation, exact: fn(f64) -> f64, bound: f64, smallest: f64) {
+    let x = sweep(1e30);
+    for isa in Isa::available() {
+        let mut worst = (0.0, 0.0);
+        for (&x, found) in x.iter().zip(activate(isa, activation, &x)) {
+            let expected = exact(f64::from(x));
+            let error = (f64::from(found) - expected).abs();
+            if expected.abs() < smallest {
+                assert!(
+                    error < 1e-38 * f64::from(x.abs()).max(1.0),
+                    "{activation:?} on {isa}: off by {error:e} at {x}"
+                );
+                continue;
+            }
+            let ulp = 2f64.powi(expected.abs().log2().floor() as i32 - 23);
+            worst = if error / ulp > worst.0 { (error / ulp, x) } else { worst };
+        }
+        println!("{activation:?} on {isa}: {:.3} ulp at {}", worst.0, worst.1);
+        assert!(worst.0 <= bound, "{activation:?} on {isa}: off by {} ulp at {}", worst.0, worst.1);
+    }
+}
+
+#[test]
+fn silu_is_within_its_bound() {
+    check_relative(Activation::Silu, common::silu, 4.0, 4e-36);
+}
+
+#[test]
+fn tanh_is_within_its_bound() {
+    check_relative(Activation::Tanh, f64::tanh, 4.0, 1e-36);
+}
+
 #[test]
 fn gelu_is_within_its_bound() {
     check(Activation::Gelu, common::gelu, 5e-7, 1e-20);

@@ -9,12 +9,15 @@ use docent_kernels::{Activation, Epilogue, Executor, Isa, Linear, RawMatrix, Thr
 use half::f16;
 use proptest::prelude::*;
 
-const EPILOGUES: [Epilogue; 5] = [
+const EPILOGUES: [Epilogue; 8] = [
     Epilogue::Assign,
     Epilogue::Add,
+    Epilogue::Multiply,
     Epilogue::Activate(Activation::Gelu),
     Epilogue::Activate(Activation::GeluTanh),
     Epilogue::Activate(Activation::Relu),
+    Epilogue::Activate(Activation::Silu),
+    Epilogue::Activate(Activation::Tanh),
 ];
 
 /// A part of a stacked layer.
@@ -56,7 +59,16 @@ fn finish(epilogue: Epilogue, before: f32, (sum, error): (f64, f64)) -> (f64, f6
             let value = f64::from(before) + sum;
             (value, error + EPSILON * value.abs())
         }
+        Epilogue::Multiply => {
+            let value = f64::from(before) * sum;
+            (value, f64::from(before.abs()) * error + EPSILON * value.abs())
+        }
         Epilogue::Activate(Activation::Relu) => (sum.max(0.0), error),
+        Epilogue::Activate(Activation::Silu) => {
+            let value = common::silu(sum);
+            (value, 1.13 * error + 4.0 * EPSILON * value.abs() + 1e-35)
+        }
+        Epilogue::Activate(Activation::Tanh) => (sum.tanh(), error + 4.0 * EPSILON),
         Epilogue::Activate(Activation::Gelu) => (common::gelu(sum), 1.13 * error + 1e-6 + 2.0 * EPSILON * sum.abs()),
         Epilogue::Activate(Activation::GeluTanh) => {
             (common::gelu_tanh(sum), 1.13 * error + 1e-6 + 2.0 * EPSILON * sum.abs())
@@ -86,7 +98,7 @@ fn check(x: &[f32], rows: usize, parts: &[Part], epilogues: &[Epilogue], random:
         let x = matrix_of(&mut executor, rows, inputs, x);
         for &epilogue in epilogues {
             let mut out = match epilogue {
-                Epilogue::Add => matrix_of(&mut executor, rows, outputs, &before),
+                Epilogue::Add | Epilogue::Multiply => matrix_of(&mut executor, rows, outputs, &before),
                 _ => dirty(&mut executor, rows, outputs),
             };
             executor.linear(&x, &linear, epilogue, &mut out);
@@ -158,7 +170,7 @@ proptest! {
         k in prop_oneof![1usize..=70, 1usize..=600],
         types in prop::collection::vec(0usize..4, 1..=3),
         uniform: bool,
-        epilogue in 0usize..5,
+        epilogue in 0usize..8,
     ) {
         let mut random = Random(seed);
         let types: Vec<WeightType> = types.iter().map(|&ty| TYPES[if uniform { types[0] } else { ty }]).collect();
@@ -170,7 +182,8 @@ proptest! {
     }
 
     /// With scales of one and whole activations, sums are whole numbers up to 2^24: equal on every instruction set, and
-    /// equal to integer arithmetic. One block of the largest codes of both sides comes up to that, sixteen ordinary ones too.
+    /// equal to integer arithmetic. One block of the largest codes of both sides comes up to that. A block that stands out of
+    /// its row has codes up to 4095, any other up to 127; some rows have one, so that tiles see both kinds.
     #[test]
     fn integer_block_sums_are_exact(
         seed: u64,
@@ -180,7 +193,8 @@ proptest! {
         extreme: bool,
     ) {
         let mut random = Random(seed);
-        let blocks = if extreme { 1 } else { blocks };
+        // Beside a block of zeros, any stands out.
+        let blocks = if extreme { 2 } else { blocks };
         let inputs = 32 * blocks;
         let extremes = [-128i8, 127, -127, 0];
         let mut weights = Weights { ty: WeightType::Q8_0, rows: outputs, columns: inputs, bytes: vec![], values: vec![] };
@@ -191,12 +205,20 @@ proptest! {
             weights.push_block(f16::ONE, &codes);
         }
         // The first of each block has the largest magnitude, so that the scale is exactly one.
-        let x: Vec<f32> = (0..rows * inputs)
-            .map(|i| match (i % 32, extreme) {
-                (0, _) | (_, true) => if random.bits().is_multiple_of(3) { 4095.0 } else { -4095.0 },
-                _ => random.below(255) as f32 - 127.0,
-            })
-            .collect();
+        let mut x = Vec::with_capacity(rows * inputs);
+        for _ in 0..rows {
+            let outstanding = if blocks > 1 && random.bits().is_multiple_of(2) { random.below(blocks) } else { blocks };
+            for i in 0..inputs {
+                let largest = if i / 32 == outstanding { 4095 } else { 127 };
+                let sign = if random.bits().is_multiple_of(3) { 1.0 } else { -1.0 };
+                x.push(match (i % 32, extreme) {
+                    _ if extreme && i / 32 != 0 => 0.0,
+                    (_, true) => sign * 4095.0,
+                    (0, false) => sign * largest as f32,
+                    _ => random.below(2 * largest + 1) as f32 - largest as f32,
+                });
+            }
+        }
         let linear = weights.pack();
         for isa in Isa::available() {
             let mut executor = Executor::inline(isa);

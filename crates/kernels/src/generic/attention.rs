@@ -1,7 +1,7 @@
 //! Attention of one head over one sequence.
 
 use super::gemm_float::{for_row_tiles, product};
-use super::simd::LANES;
+use super::simd::{LANES, for_panel_strips};
 use super::{Simd, math};
 use crate::weights::PANEL;
 
@@ -56,30 +56,31 @@ pub(crate) unsafe fn attention<S: Simd>(args: &AttentionHead) {
 
         for_row_tiles!(0..length, |row, ROWS| {
             let query = args.query.add(row * stride);
-            for panel in (0..keys).step_by(PANEL) {
-                let tile = product::<S, f32, ROWS>(query, stride, key_panels.add(panel * head_dim), PANEL, head_dim);
+            for_panel_strips!(S, 0..keys / PANEL, |panel, PANELS| {
+                let keys_of_panels = key_panels.add(panel * PANEL * head_dim);
+                let tile = product::<S, f32, ROWS, PANELS>(query, stride, keys_of_panels, head_dim);
                 for (r, tile) in tile.iter().enumerate() {
-                    for (v, &sum) in tile.iter().enumerate() {
-                        S::store(scores.add(r * keys + panel + v * LANES), S::mul(sum, S::splat(args.scale)));
+                    for (p, &sum) in tile.iter().enumerate() {
+                        S::store(scores.add(r * keys + (panel + p) * PANEL), S::mul(sum, S::splat(args.scale)));
                     }
                 }
-            }
+            });
             let mut reciprocals = [0.0; ROWS];
             for (r, reciprocal) in reciprocals.iter_mut().enumerate() {
                 *reciprocal = 1.0 / exponentials::<S>(scores.add(r * keys), length);
             }
-            for panel in (0..dims).step_by(PANEL) {
-                let tile = product::<S, f32, ROWS>(scores, keys, value_panels.add(panel * length), PANEL, length);
+            for_panel_strips!(S, 0..dims / PANEL, |panel, PANELS| {
+                let values_of_panels = value_panels.add(panel * PANEL * length);
+                let tile = product::<S, f32, ROWS, PANELS>(scores, keys, values_of_panels, length);
                 for (r, (tile, &reciprocal)) in tile.iter().zip(&reciprocals).enumerate() {
-                    for (v, &sum) in tile.iter().enumerate() {
-                        let column = panel + v * LANES;
+                    for (p, &sum) in tile.iter().enumerate() {
+                        let column = (panel + p) * PANEL;
                         // Beyond the head nothing is stored, and the place may be beyond the matrix.
                         let to = args.out.wrapping_add((row + r) * args.out_stride + column);
-                        let weighted = S::mul(sum, S::splat(reciprocal));
-                        store_first::<S>(to, weighted, head_dim.saturating_sub(column));
+                        store_first::<S>(to, S::mul(sum, S::splat(reciprocal)), head_dim.saturating_sub(column));
                     }
                 }
-            }
+            });
         });
     }
 }
@@ -92,22 +93,17 @@ pub(crate) unsafe fn attention<S: Simd>(args: &AttentionHead) {
 unsafe fn pack_keys<S: Simd>(args: &AttentionHead, to: *mut f32) {
     let &AttentionHead { length, head_dim, stride, key, .. } = args;
     let whole = head_dim / LANES * LANES;
-    // SAFETY: reads rows below `length` and columns below `head_dim`, or nothing.
+    // SAFETY: reads rows below `length` and columns below `head_dim`.
     unsafe {
-        for token in (0..length.next_multiple_of(PANEL)).step_by(LANES) {
-            let to = to.add(token / PANEL * PANEL * head_dim + token % PANEL);
+        for token in (0..length).step_by(PANEL) {
+            let (to, rows) = (to.add(token * head_dim), PANEL.min(length - token));
+            let from = key.add(token * stride);
             for d in (0..whole).step_by(LANES) {
-                let rows = std::array::from_fn(|i| {
-                    if token + i < length { S::load(key.add((token + i) * stride + d)) } else { S::splat(0.0) }
-                });
-                for (i, column) in S::transpose(rows).into_iter().enumerate() {
-                    S::store(to.add((d + i) * PANEL), column);
-                }
+                S::transpose(from.add(d), stride, rows, to.add(d * PANEL), PANEL);
             }
             for d in whole..head_dim {
-                for i in 0..LANES {
-                    let value = if token + i < length { *key.add((token + i) * stride + d) } else { 0.0 };
-                    *to.add(d * PANEL + i) = value;
+                for i in 0..PANEL {
+                    *to.add(d * PANEL + i) = if i < rows { *from.add(i * stride + d) } else { 0.0 };
                 }
             }
         }
@@ -124,7 +120,7 @@ unsafe fn pack_values<S: Simd>(args: &AttentionHead, to: *mut f32) {
     // SAFETY: reads rows below `length` and columns below `head_dim`.
     unsafe {
         for d in (0..head_dim.next_multiple_of(PANEL)).step_by(LANES) {
-            let to = to.add(d / PANEL * PANEL * length + d % PANEL);
+            let to = to.add(d * length);
             for token in 0..length {
                 let from = value.wrapping_add(token * stride + d);
                 let lanes = if d + LANES <= head_dim {

@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use super::Simd;
-use super::simd::LANES;
+use super::simd::for_panel_strips;
 use super::store::Output;
 use crate::weights::PANEL;
 
 /// An element type of the right-hand side, widened to `f32` as it is loaded.
 pub(crate) trait Element: Copy {
     /// # Safety
-    /// The instruction set must be present and eight elements readable at `from`.
+    /// The instruction set must be present and sixteen elements readable at `from`.
     unsafe fn load<S: Simd>(from: *const Self) -> S::F32;
 }
 
@@ -38,27 +38,34 @@ impl Element for half::bf16 {
     }
 }
 
-/// Sixteen columns of `a * b` for `ROWS` rows, each sum taken in the order of k.
+/// The columns of `PANELS` panels of `a * b` for `ROWS` rows, each sum taken in the order of k.
 ///
 /// # Safety
-/// The instruction set must be present; `a` must have `ROWS` rows of `k` values, `b` `k` rows of sixteen.
+/// The instruction set must be present; `a` must have `ROWS` rows of `k` values, and at `b` there must be that many panels of
+/// `k` rows of sixteen.
 #[inline(always)]
-pub(crate) unsafe fn product<S: Simd, E: Element, const ROWS: usize>(
+pub(crate) unsafe fn product<S: Simd, E: Element, const ROWS: usize, const PANELS: usize>(
     a: *const f32,
     a_stride: usize,
     b: *const E,
-    b_stride: usize,
     k: usize,
-) -> [[S::F32; PANEL / LANES]; ROWS] {
+) -> [[S::F32; PANELS]; ROWS] {
     // SAFETY: all offsets stay inside what the caller describes.
     unsafe {
-        let mut sums = [[S::splat(0.0); PANEL / LANES]; ROWS];
+        let mut panels = [b; PANELS];
+        for p in 0..PANELS {
+            panels[p] = b.add(p * k * PANEL);
+        }
+        let mut sums = [[S::splat(0.0); PANELS]; ROWS];
         for k in 0..k {
-            let w: [S::F32; PANEL / LANES] = std::array::from_fn(|v| E::load::<S>(b.add(k * b_stride + v * LANES)));
-            for (r, sums) in sums.iter_mut().enumerate() {
+            let mut b = [S::splat(0.0); PANELS];
+            for p in 0..PANELS {
+                b[p] = E::load::<S>(panels[p].add(k * PANEL));
+            }
+            for r in 0..ROWS {
                 let a = S::splat(*a.add(r * a_stride + k));
-                for (sum, &w) in sums.iter_mut().zip(&w) {
-                    *sum = S::mul_add(a, w, *sum);
+                for p in 0..PANELS {
+                    sums[r][p] = S::mul_add(a, b[p], sums[r][p]);
                 }
             }
         }
@@ -105,15 +112,17 @@ macro_rules! for_row_tiles {
 }
 pub(crate) use for_row_tiles;
 
-/// One panel of sixteen output channels times a range of activation rows.
+/// Neighbouring panels of sixteen output channels times a range of activation rows.
 pub(crate) struct GemmFloat<E> {
     pub(crate) input: *const f32,
     /// Values between two rows of the input.
     pub(crate) input_stride: usize,
     pub(crate) rows: Range<usize>,
     pub(crate) k: usize,
-    /// `k` rows of sixteen weights.
-    pub(crate) panel: *const E,
+    /// `k` rows of sixteen weights of the first panel; those of the next follow.
+    pub(crate) weights: *const E,
+    pub(crate) panels: usize,
+    /// Where the first panel's outputs go.
     pub(crate) out: Output,
 }
 
@@ -121,22 +130,26 @@ pub(crate) struct GemmFloat<E> {
 /// The instruction set must be present; `args` must describe readable inputs and an output writable by this call alone.
 #[inline(always)]
 pub(crate) unsafe fn gemm<S: Simd, E: Element>(args: &GemmFloat<E>) {
-    // SAFETY: passed on from the caller, with every tile inside its rows.
+    // SAFETY: passed on from the caller, with every tile inside its rows and panels.
     unsafe {
-        args.out.for_parts::<S>(
-            args.rows.clone(),
-            #[inline(always)]
-            |rows| {
-                for_row_tiles!(rows, |row, ROWS| {
-                    let input = args.input.add(row * args.input_stride);
-                    let sums = product::<S, E, ROWS>(input, args.input_stride, args.panel, PANEL, args.k);
-                    for (r, sums) in sums.iter().enumerate() {
-                        for (v, &sum) in sums.iter().enumerate() {
-                            args.out.store::<S>(row + r, v * LANES, sum);
+        for_panel_strips!(S, 0..args.panels, |panel, PANELS| {
+            let weights = args.weights.add(panel * args.k * PANEL);
+            let out = args.out.skip_panels(panel);
+            out.for_parts::<S, PANELS>(
+                args.rows.clone(),
+                #[inline(always)]
+                |rows| {
+                    for_row_tiles!(rows, |row, ROWS| {
+                        let input = args.input.add(row * args.input_stride);
+                        let sums = product::<S, E, ROWS, PANELS>(input, args.input_stride, weights, args.k);
+                        for (r, sums) in sums.iter().enumerate() {
+                            for (p, &sum) in sums.iter().enumerate() {
+                                out.store::<S>(row + r, p, sum);
+                            }
                         }
-                    }
-                });
-            },
-        );
+                    });
+                },
+            );
+        });
     }
 }

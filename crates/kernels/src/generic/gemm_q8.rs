@@ -1,98 +1,105 @@
 //! Product of block-quantised rows with block-quantised weights.
 //!
-//! Both sides carry one scale per 32 values of K. Inside a block the product is exact integer arithmetic; across blocks
-//! the sums are `f32`: `y = sum over blocks of (sum of a*w) * (scale_a * scale_w)`.
-//!
-//! Weights are widened from `i8` to `i16` as they are loaded and multiplied by `i16` activation codes two at a time
-//! (`vpmaddwd` on x86): per 32 products two multiplications, against three vector operations on the same ports for the
-//! `u8 x i8` product with its sign fix-up, and no saturation to guard against.
+//! Both sides carry one scale per 32 values of K. Inside a block the product is exact integer arithmetic
+//! ([`BlockProduct`]); across blocks the sums are `f32`: `y = sum over blocks of (sum of a*w) * (scale_a * scale_w)`.
 
 use std::ops::Range;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::Simd;
-use super::simd::LANES;
+use super::block_product::{BlockProduct, QuantizedBlock};
+use super::simd::for_panel_strips;
 use super::store::Output;
-use crate::weights::PANEL;
-use crate::weights::quantized::{BLOCK, RECORD_BYTES};
+use crate::weights::quantized::{RECORD_BYTES, SCALES_BYTES};
 
-/// One panel of sixteen output channels times a range of activation rows.
+/// Neighbouring panels of sixteen output channels times a range of activation rows.
 pub(crate) struct GemmQ8 {
-    /// Activation codes, `blocks * 32` to a row.
-    pub(crate) codes: *const i16,
-    /// Activation scales, `blocks` to a row.
-    pub(crate) scales: *const f32,
+    /// The activations, `blocks` to a row.
+    pub(crate) input: *const QuantizedBlock,
     pub(crate) rows: Range<usize>,
     /// Blocks of K.
     pub(crate) blocks: usize,
-    /// The panel's records, one per block.
-    pub(crate) panel: *const u8,
+    /// The records of the first panel, one a block; those of the next follow.
+    pub(crate) weights: *const u8,
+    pub(crate) panels: usize,
+    /// Where the first panel's outputs go.
     pub(crate) out: Output,
 }
+
+/// Blocks of K that all rows are multiplied with before the next are taken: so few that the weights of a strip stay in the
+/// first-level cache from one tile of rows to the next. Sums of parts are added in their order, for every shape of tile.
+const BLOCKS_OF_A_PART: usize = 16;
 
 /// # Safety
 /// The instruction set must be present; `args` must describe readable inputs and an output writable by this call alone.
 #[inline(always)]
-pub(crate) unsafe fn gemm<S: Simd>(args: &GemmQ8) {
-    // SAFETY: passed on from the caller, with every tile inside its rows.
+pub(crate) unsafe fn gemm<S: Simd, B: BlockProduct<S>>(args: &GemmQ8) {
+    // SAFETY: passed on from the caller, with every tile inside its rows, blocks and panels.
     unsafe {
-        args.out.for_parts::<S>(
-            args.rows.clone(),
-            #[inline(always)]
-            |Range { start: mut row, end }| {
-                while end - row >= 3 {
-                    tile::<S, 3>(args, row);
-                    row += 3;
-                }
-                match end - row {
-                    2 => tile::<S, 2>(args, row),
-                    1 => tile::<S, 1>(args, row),
-                    _ => {}
-                }
-            },
-        );
+        for_panel_strips!(S, 0..args.panels, |panel, PANELS| {
+            let weights: [*const u8; PANELS] =
+                std::array::from_fn(|p| args.weights.add((panel + p) * args.blocks * RECORD_BYTES));
+            let blocks_of_a_part = if args.out.takes_parts() { BLOCKS_OF_A_PART } else { args.blocks.max(1) };
+            // A layer without inputs still has a bias.
+            for start in (0..args.blocks.max(1)).step_by(blocks_of_a_part) {
+                let blocks = start..args.blocks.min(start + blocks_of_a_part);
+                let out = args.out.skip_panels(panel).part(start == 0, blocks.end == args.blocks);
+                out.for_parts::<S, PANELS>(
+                    args.rows.clone(),
+                    #[inline(always)]
+                    |Range { start: mut row, end }| {
+                        while end - row >= 3 {
+                            tile::<S, B, 3, PANELS>(args, weights, blocks.clone(), &out, row);
+                            row += 3;
+                        }
+                        match end - row {
+                            2 => tile::<S, B, 2, PANELS>(args, weights, blocks.clone(), &out, row),
+                            1 => tile::<S, B, 1, PANELS>(args, weights, blocks.clone(), &out, row),
+                            _ => {}
+                        }
+                    },
+                );
+            }
+        });
     }
 }
 
 /// # Safety
-/// As for [`gemm`], with `row..row + ROWS` inside its rows.
+/// As for [`gemm`], with `row..row + ROWS` inside its rows, `blocks` among its blocks and `PANELS` panels in `weights`.
 #[inline(always)]
-unsafe fn tile<S: Simd, const ROWS: usize>(args: &GemmQ8, row: usize) {
-    const VECTORS: usize = PANEL / LANES;
-    /// As a plain loop, its speed would depend by 5 % on where the linker happens to put it.
-    const UNROLLED_PAIRS: usize = 4;
-    let row_codes = args.blocks * BLOCK;
-    // SAFETY: all offsets stay inside the rows and the panel that the caller describes.
+unsafe fn tile<S: Simd, B: BlockProduct<S>, const ROWS: usize, const PANELS: usize>(
+    args: &GemmQ8,
+    weights: [*const u8; PANELS],
+    blocks: Range<usize>,
+    out: &Output,
+    row: usize,
+) {
+    // SAFETY: all offsets stay inside the rows and the panels that the caller describes.
     unsafe {
-        let codes: [*const i16; ROWS] = std::array::from_fn(|r| args.codes.add((row + r) * row_codes));
-        let scales: [*const f32; ROWS] = std::array::from_fn(|r| args.scales.add((row + r) * args.blocks));
-        let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
-        for block in 0..args.blocks {
-            let record = args.panel.add(block * RECORD_BYTES);
-            let weights = record.add(PANEL * size_of::<f32>()).cast::<i8>();
-            let mut products = [[S::zero_i32(); VECTORS]; ROWS];
-            for pairs in (0..BLOCK / 2).step_by(UNROLLED_PAIRS) {
-                for pair in pairs..pairs + UNROLLED_PAIRS {
-                    let w: [S::I16; VECTORS] =
-                        std::array::from_fn(|v| S::load_i8(weights.add((pair * VECTORS + v) * 2 * LANES)));
-                    for r in 0..ROWS {
-                        let a = S::splat_pair(codes[r].add(block * BLOCK + 2 * pair));
-                        for v in 0..VECTORS {
-                            products[r][v] = S::dot_pairs(products[r][v], w[v], a);
-                        }
-                    }
-                }
+        let rows: [*const QuantizedBlock; ROWS] = std::array::from_fn(|r| args.input.add((row + r) * args.blocks));
+        let mut sums = [[S::splat(0.0); PANELS]; ROWS];
+        for block in blocks {
+            let (mut rows, mut records) = (rows, weights);
+            for row in &mut rows {
+                *row = row.add(block);
             }
-            for v in 0..VECTORS {
-                let weight_scale = S::load(record.cast::<f32>().add(v * LANES));
+            for record in &mut records {
+                *record = record.add(block * RECORD_BYTES + SCALES_BYTES);
+            }
+            let products = B::product::<ROWS, PANELS>(rows, records);
+            // Loads of scales stay behind the products: before them they would take registers from the sums.
+            compiler_fence(Ordering::SeqCst);
+            for p in 0..PANELS {
+                let weight_scale = S::load(records[p].sub(SCALES_BYTES).cast());
                 for r in 0..ROWS {
-                    let scale = S::mul(weight_scale, S::splat(*scales[r].add(block)));
-                    sums[r][v] = S::mul_add(S::to_f32(products[r][v]), scale, sums[r][v]);
+                    let scale = S::mul(weight_scale, S::splat((*rows[r]).scale));
+                    sums[r][p] = S::mul_add(S::to_f32(products[r][p]), scale, sums[r][p]);
                 }
             }
         }
         for (r, sums) in sums.iter().enumerate() {
-            for (v, &sum) in sums.iter().enumerate() {
-                args.out.store::<S>(row + r, v * LANES, sum);
+            for (p, &sum) in sums.iter().enumerate() {
+                out.store::<S>(row + r, p, sum);
             }
         }
     }

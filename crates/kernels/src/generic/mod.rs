@@ -5,8 +5,11 @@
 //! its terms are added, never depends on the tile it falls in, so that a row has the same bits in every batch.
 
 #![allow(unsafe_code)]
+// Tiles are arrays in registers. Loops over their indices are unrolled early enough for that; iterators not always.
+#![allow(clippy::needless_range_loop)]
 
 pub(crate) mod attention;
+pub(crate) mod block_product;
 pub(crate) mod gemm_float;
 pub(crate) mod gemm_q8;
 pub(crate) mod math;

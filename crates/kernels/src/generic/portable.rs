@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::Simd;
-use super::simd::LANES;
+use super::simd::{ByteDot, LANES};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
@@ -19,32 +19,34 @@ unsafe impl Simd for Portable {
     type I32 = [i32; LANES];
     type I16 = [i16; 2 * LANES];
 
+    const STRIP: usize = 1;
+
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self::F32 {
-        // SAFETY: the caller gives eight readable values.
+        // SAFETY: the caller gives sixteen readable values.
         unsafe { from.cast::<Self::F32>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const u16) -> Self::F32 {
-        // SAFETY: the caller gives eight readable values.
+        // SAFETY: the caller gives sixteen readable values.
         let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
         bits.map(|bits| f16::from_bits(bits).to_f32())
     }
     #[inline(always)]
     unsafe fn load_bf16(from: *const u16) -> Self::F32 {
-        // SAFETY: the caller gives eight readable values.
+        // SAFETY: the caller gives sixteen readable values.
         let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
         bits.map(|bits| bf16::from_bits(bits).to_f32())
     }
     #[inline(always)]
     unsafe fn load_i8_as_f32(from: *const i8) -> Self::F32 {
-        // SAFETY: the caller gives eight readable values.
+        // SAFETY: the caller gives sixteen readable values.
         let codes = unsafe { from.cast::<[i8; LANES]>().read_unaligned() };
         codes.map(f32::from)
     }
     #[inline(always)]
     unsafe fn store(to: *mut f32, value: Self::F32) {
-        // SAFETY: the caller gives room for eight values.
+        // SAFETY: the caller gives room for sixteen values.
         unsafe { to.cast::<Self::F32>().write_unaligned(value) }
     }
     #[inline(always)]
@@ -97,11 +99,19 @@ unsafe impl Simd for Portable {
         std::array::from_fn(|lane| if lane < count { a[lane] } else { fill })
     }
     #[inline(always)]
-    unsafe fn transpose(rows: [Self::F32; LANES]) -> [Self::F32; LANES] {
-        std::array::from_fn(|column| rows.map(|row| row[column]))
+    unsafe fn transpose(from: *const f32, from_stride: usize, rows: usize, to: *mut f32, to_stride: usize) {
+        for i in 0..LANES {
+            // SAFETY: row `i` is there if it is below `rows`; the caller gives room for sixteen rows.
+            unsafe {
+                for j in 0..LANES {
+                    *to.add(j * to_stride + i) = if i < rows { *from.add(i * from_stride + j) } else { 0.0 };
+                }
+            }
+        }
     }
     #[inline(always)]
     unsafe fn sum(a: Self::F32) -> f32 {
+        let a: [f32; LANES / 2] = std::array::from_fn(|i| a[i] + a[i + LANES / 2]);
         ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
     }
     #[inline(always)]
@@ -119,23 +129,23 @@ unsafe impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn store_rounded_i16(to: *mut i16, low: Self::F32, high: Self::F32) {
-        let values: Self::I16 = std::array::from_fn(|i| {
-            let value = if i < LANES { low[i] } else { high[i - LANES] };
-            value.round_ties_even() as i16
-        });
+    unsafe fn store_rounded_i16(to: *mut i16, value: Self::F32) {
         // SAFETY: the caller gives room for sixteen values.
-        unsafe { to.cast::<Self::I16>().write_unaligned(values) }
+        unsafe { to.cast::<[i16; LANES]>().write_unaligned(value.map(|value| value.round_ties_even() as i16)) }
     }
     #[inline(always)]
-    unsafe fn zero_i32() -> Self::I32 {
-        [0; LANES]
+    unsafe fn splat_i32(value: i32) -> Self::I32 {
+        [value; LANES]
     }
     #[inline(always)]
-    unsafe fn load_i8(from: *const i8) -> Self::I16 {
-        // SAFETY: the caller gives sixteen readable values.
-        let codes = unsafe { from.cast::<[i8; 2 * LANES]>().read_unaligned() };
-        codes.map(i16::from)
+    unsafe fn to_f32(a: Self::I32) -> Self::F32 {
+        a.map(|a| a as f32)
+    }
+    #[inline(always)]
+    unsafe fn load_alternate_u8<const ODD: bool>(from: *const u8) -> Self::I16 {
+        // SAFETY: the caller gives sixty-four readable bytes.
+        let bytes = unsafe { from.cast::<[u8; 4 * LANES]>().read_unaligned() };
+        std::array::from_fn(|i| i16::from(bytes[2 * i + usize::from(ODD)]))
     }
     #[inline(always)]
     unsafe fn splat_pair(from: *const i16) -> Self::I16 {
@@ -150,10 +160,34 @@ unsafe impl Simd for Portable {
             sum[i] + i32::from(a[even]) * i32::from(b[even]) + i32::from(a[odd]) * i32::from(b[odd])
         })
     }
+}
+
+// SAFETY: as above.
+unsafe impl ByteDot<Portable> for Portable {
+    type Bytes = [u8; 4 * LANES];
+
     #[inline(always)]
-    unsafe fn to_f32(a: Self::I32) -> Self::F32 {
-        a.map(|a| a as f32)
+    unsafe fn load(from: *const u8) -> Self::Bytes {
+        // SAFETY: the caller gives sixty-four readable bytes.
+        unsafe { from.cast::<Self::Bytes>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn splat_four(from: *const u8) -> Self::Bytes {
+        // SAFETY: the caller gives four readable bytes.
+        let four = unsafe { from.cast::<[u8; 4]>().read_unaligned() };
+        std::array::from_fn(|i| four[i % 4])
+    }
+    #[inline(always)]
+    unsafe fn dot_fours(sum: [i32; LANES], a: Self::Bytes, b: Self::Bytes) -> [i32; LANES] {
+        std::array::from_fn(|lane| {
+            let products = (4 * lane..4 * lane + 4).map(|i| i32::from(a[i]) * i32::from(b[i] as i8));
+            sum[lane] + products.sum::<i32>()
+        })
+    }
+    #[inline(always)]
+    unsafe fn shift_and_add(sum: [i32; LANES], bits: u32, addend: i32) -> [i32; LANES] {
+        sum.map(|sum| (sum << bits) + addend)
     }
 }
 
-crate::kernels::kernel_table!(Portable, crate::Isa::Portable);
+crate::kernels::kernel_table!(Portable, crate::generic::block_product::WholeCodes, crate::Isa::Portable);

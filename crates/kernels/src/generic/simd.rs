@@ -1,27 +1,36 @@
 //! The few vector operations that the kernels are made of.
 
-/// Operations on vectors of eight 32-bit lanes (sixteen 16-bit ones).
+use crate::weights::PANEL;
+
+/// Lanes of a vector: the channels of a weight panel, however many registers that takes.
+pub(crate) const LANES: usize = PANEL;
+
+/// Operations on vectors of sixteen 32-bit lanes.
 ///
 /// # Safety
 /// An implementation may use instructions beyond the build target. Its methods may be called only where the host has
 /// them, inside functions compiled for them.
 pub(crate) unsafe trait Simd: Copy {
-    /// Eight `f32`.
+    /// Sixteen `f32`.
     type F32: Copy;
-    /// Eight `i32`.
+    /// Sixteen `i32`.
     type I32: Copy;
-    /// Sixteen `i16`.
+    /// Thirty-two `i16`.
     type I16: Copy;
 
-    /// Reads eight values; `from` needs no alignment.
+    /// Panels that a GEMM tile covers side by side: as many as keep the multipliers busy with few rows, within the
+    /// registers.
+    const STRIP: usize;
+
+    /// Reads sixteen values; `from` needs no alignment.
     unsafe fn load(from: *const f32) -> Self::F32;
-    /// Reads eight IEEE half-precision values and widens them.
+    /// Reads sixteen IEEE half-precision values and widens them.
     unsafe fn load_f16(from: *const u16) -> Self::F32;
-    /// Reads eight bfloat16 values and widens them.
+    /// Reads sixteen bfloat16 values and widens them.
     unsafe fn load_bf16(from: *const u16) -> Self::F32;
-    /// Reads eight signed bytes and converts them.
+    /// Reads sixteen signed bytes and converts them.
     unsafe fn load_i8_as_f32(from: *const i8) -> Self::F32;
-    /// Writes eight values; `to` needs no alignment.
+    /// Writes sixteen values; `to` needs no alignment.
     unsafe fn store(to: *mut f32, value: Self::F32);
     unsafe fn splat(value: f32) -> Self::F32;
     unsafe fn add(a: Self::F32, b: Self::F32) -> Self::F32;
@@ -42,8 +51,9 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn low_bits_to_exponent(a: Self::F32) -> Self::F32;
     /// The first `count` lanes of `a`, and `fill` in the others.
     unsafe fn first_lanes(a: Self::F32, count: usize, fill: f32) -> Self::F32;
-    /// Lane `j` of vector `i` becomes lane `i` of vector `j`.
-    unsafe fn transpose(rows: [Self::F32; LANES]) -> [Self::F32; LANES];
+    /// Writes the transpose of a block of `rows`, at most sixteen, rows of sixteen values, `from_stride` apart, as sixteen
+    /// rows of sixteen values, `to_stride` apart, with zeros in the columns of rows that are not there.
+    unsafe fn transpose(from: *const f32, from_stride: usize, rows: usize, to: *mut f32, to_stride: usize);
     /// The sum of the lanes, in an order of the instruction set's own.
     unsafe fn sum(a: Self::F32) -> f32;
     /// The largest lane.
@@ -53,17 +63,62 @@ pub(crate) unsafe trait Simd: Copy {
     /// The largest lane, with NaN above infinity; `a` has no sign.
     unsafe fn max_lane_magnitude(a: Self::F32) -> f32;
 
-    /// Rounds sixteen values to the nearest integers (ties to even) and writes them as `i16`.
-    unsafe fn store_rounded_i16(to: *mut i16, low: Self::F32, high: Self::F32);
-    unsafe fn zero_i32() -> Self::I32;
-    /// Sixteen `i8` widened.
-    unsafe fn load_i8(from: *const i8) -> Self::I16;
-    /// The two `i16` at `from`, repeated eight times.
+    /// Rounds to the nearest integers (ties to even) and writes them as `i16`.
+    unsafe fn store_rounded_i16(to: *mut i16, value: Self::F32);
+    unsafe fn splat_i32(value: i32) -> Self::I32;
+    unsafe fn to_f32(a: Self::I32) -> Self::F32;
+    /// The bytes at even (`ODD == false`) or odd places among the 64 unsigned ones at `from`, widened.
+    unsafe fn load_alternate_u8<const ODD: bool>(from: *const u8) -> Self::I16;
+    /// The two `i16` at `from`, repeated sixteen times.
     unsafe fn splat_pair(from: *const i16) -> Self::I16;
     /// `sum[i] + a[2i] * b[2i] + a[2i + 1] * b[2i + 1]`, exact while the sum fits.
     unsafe fn dot_pairs(sum: Self::I32, a: Self::I16, b: Self::I16) -> Self::I32;
-    unsafe fn to_f32(a: Self::I32) -> Self::F32;
 }
 
-/// Lanes of a [`Simd::F32`].
-pub(crate) const LANES: usize = 8;
+/// Products of unsigned with signed bytes, four to a 32-bit lane, on instruction sets that have them.
+///
+/// # Safety
+/// As for [`Simd`].
+pub(crate) unsafe trait ByteDot<S: Simd> {
+    /// Sixty-four bytes.
+    type Bytes: Copy;
+
+    /// Reads 64 bytes; `from` needs no alignment.
+    unsafe fn load(from: *const u8) -> Self::Bytes;
+    /// The four bytes at `from`, repeated sixteen times.
+    unsafe fn splat_four(from: *const u8) -> Self::Bytes;
+    /// `sum[i]` plus the four products of lane `i`, of `a` unsigned with `b` signed; exact while the sum fits.
+    unsafe fn dot_fours(sum: S::I32, a: Self::Bytes, b: Self::Bytes) -> S::I32;
+    /// `sum * 2^bits + addend` in every lane.
+    unsafe fn shift_and_add(sum: S::I32, bits: u32, addend: i32) -> S::I32;
+}
+
+/// Evaluates `$body` over `$panels`, as many panels at a time as `$simd` takes side by side and the rest in narrower
+/// strips: `$panel` is the first panel of the strip and the constant `$count` the number of its panels.
+macro_rules! for_panel_strips {
+    ($simd:ty, $panels:expr, |$panel:ident, $count:ident| $body:expr) => {{
+        let ::std::ops::Range { start: mut $panel, end } = $panels;
+        while <$simd>::STRIP >= 4 && end - $panel >= 4 {
+            {
+                const $count: usize = 4;
+                $body
+            }
+            $panel += 4;
+        }
+        while <$simd>::STRIP >= 2 && end - $panel >= 2 {
+            {
+                const $count: usize = 2;
+                $body
+            }
+            $panel += 2;
+        }
+        while end - $panel >= 1 {
+            {
+                const $count: usize = 1;
+                $body
+            }
+            $panel += 1;
+        }
+    }};
+}
+pub(crate) use for_panel_strips;

@@ -60,10 +60,9 @@ impl<T: Float> FloatPanels<T> {
         Ok(FloatPanels { values, columns })
     }
 
-    /// The `[k][16]` values of one panel.
-    pub(crate) fn panel(&self, panel: usize) -> &[T] {
-        let panel_len = self.columns * PANEL;
-        &self.values.as_slice()[panel * panel_len..][..panel_len]
+    /// The `[k][16]` values of the panels from `panel` on.
+    pub(crate) fn panels_from(&self, panel: usize) -> &[T] {
+        &self.values.as_slice()[panel * self.columns * PANEL..]
     }
 
     pub(crate) fn bytes(&self) -> usize {

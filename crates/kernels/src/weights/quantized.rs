@@ -1,9 +1,13 @@
 //! Panels of block-quantised weights.
 //!
 //! A panel holds sixteen output channels; for each block of 32 inputs it has one record of 576 bytes: the sixteen
-//! scales as `f32`, then the codes as `[16 pairs of inputs][16 channels][2 inputs]` signed bytes. A kernel that walks a
-//! panel reads memory strictly forward, and each sixteen bytes of codes are eight channels of one pair of inputs.
-//! 1.125 bytes a weight, against 1.0625 in the file.
+//! scales as `f32`, then the codes, plus 128, as `[8 fours of inputs][16 channels][4 inputs]` bytes. A kernel that walks a
+//! panel reads memory strictly forward. 1.125 bytes a weight, against 1.0625 in the file.
+//!
+//! The layout serves two kinds of instruction. One multiplies unsigned with signed bytes and adds four products into each
+//! 32-bit lane, which is a channel. The other multiplies 16-bit numbers in pairs: it takes the bytes at even and at odd
+//! places, each by a single mask or shift. So that the pairs are neighbours in K, the inputs of a four lie in the order of
+//! [`PLACES`].
 
 use super::raw::{Q8_0_BYTES, RawMatrix, WeightError, q8_0_block};
 use super::{PANEL, pack_panels};
@@ -12,8 +16,12 @@ use crate::threads::ThreadPool;
 
 /// Inputs that share a scale.
 pub(crate) const BLOCK: usize = 32;
+/// The place in K, within its four, of the input at each place in memory.
+pub(crate) const PLACES: [usize; 4] = [0, 2, 1, 3];
+/// Bytes of the scales, which begin a record.
+pub(crate) const SCALES_BYTES: usize = PANEL * size_of::<f32>();
 /// Bytes of a record.
-pub(crate) const RECORD_BYTES: usize = PANEL * size_of::<f32>() + PANEL * BLOCK;
+pub(crate) const RECORD_BYTES: usize = SCALES_BYTES + PANEL * BLOCK;
 
 pub(crate) struct QuantizedPanels {
     records: AlignedBuffer<u8>,
@@ -38,10 +46,9 @@ impl QuantizedPanels {
         Ok(QuantizedPanels { records, blocks })
     }
 
-    /// The records of one panel.
-    pub(crate) fn panel(&self, panel: usize) -> &[u8] {
-        let panel_bytes = self.blocks * RECORD_BYTES;
-        &self.records.as_slice()[panel * panel_bytes..][..panel_bytes]
+    /// The records of the panels from `panel` on.
+    pub(crate) fn panels_from(&self, panel: usize) -> &[u8] {
+        &self.records.as_slice()[panel * self.blocks * RECORD_BYTES..]
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -69,10 +76,10 @@ fn pack_panel<'a>(channels: impl Iterator<Item = &'a [u8]>, records: &mut [u8]) 
             if !scale.is_finite() {
                 return Err((channel, block));
             }
-            let (scales, packed) = record.split_at_mut(PANEL * size_of::<f32>());
+            let (scales, packed) = record.split_at_mut(SCALES_BYTES);
             scales.as_chunks_mut().0[channel] = scale.to_ne_bytes();
-            for (pair, codes) in packed.chunks_exact_mut(2 * PANEL).zip(codes.as_chunks::<2>().0) {
-                pair.as_chunks_mut().0[channel] = *codes;
+            for (four, codes) in packed.chunks_exact_mut(4 * PANEL).zip(codes.as_chunks::<4>().0) {
+                four.as_chunks_mut().0[channel] = PLACES.map(|place| codes[place] ^ 0x80);
             }
         }
     }

@@ -151,17 +151,23 @@ impl Weights {
     }
 }
 
-/// The values that an activation row is multiplied as, when the weights are quantised: symmetric codes up to 4095 with
-/// one scale per 32 values, rounded to nearest, ties to even. `(codes, scales)`.
+/// The values that an activation row is multiplied as, when the weights are quantised: symmetric codes with one scale per 32
+/// values, rounded to nearest, ties to even; codes up to 127, or up to 4095 in a block whose largest value is above 2.5
+/// times the mean of the other blocks'. `(codes, scales)`.
 pub(crate) fn quantize(row: &[f32]) -> (Vec<i32>, Vec<f32>) {
+    let magnitudes: Vec<f32> =
+        row.chunks(32).map(|block| block.iter().fold(0f32, |largest, value| largest.max(value.abs()))).collect();
+    let total: f32 = magnitudes.iter().sum();
     let mut codes = Vec::new();
     let scales = row
         .chunks(32)
-        .map(|block| {
-            let largest = block.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-            let reciprocal = if largest < 4096.0 * f32::MIN_POSITIVE { 0.0 } else { 4095.0 / largest };
+        .zip(&magnitudes)
+        .map(|(block, &largest)| {
+            let stands_out = largest * (magnitudes.len() - 1) as f32 > 2.5 * (total - largest);
+            let end = if stands_out { 4095.0 } else { 127.0 };
+            let reciprocal = if largest < 4096.0 * f32::MIN_POSITIVE { 0.0 } else { end / largest };
             codes.extend(block.iter().map(|value| (value * reciprocal).round_ties_even() as i32));
-            if largest < 4096.0 * f32::MIN_POSITIVE { 0.0 } else { largest / 4095.0 }
+            if largest < 4096.0 * f32::MIN_POSITIVE { 0.0 } else { largest / end }
         })
         .collect();
     (codes, scales)
@@ -190,6 +196,11 @@ pub(crate) fn erfc(x: f64) -> f64 {
 /// `x Phi(x)`.
 pub(crate) fn gelu(x: f64) -> f64 {
     0.5 * x * erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+}
+
+/// `x / (1 + e^-x)`.
+pub(crate) fn silu(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
 }
 
 pub(crate) fn gelu_tanh(x: f64) -> f64 {

@@ -1,0 +1,317 @@
+//! Blocks of 32 quantised activations, and their integer product with blocks of quantised weights.
+//!
+//! A block's code is a whole number of at most 13 bits and a sign. Most blocks make do with 8 of them
+//! ([`COARSE_CODE`]); one that stands out of its row, where 8 bits would leave an error that matters to the row, uses
+//! them all ([`FINE_CODE`]). Instruction sets that multiply 16-bit numbers take a code as it is; those that multiply bytes
+//! take it in two parts, the low one zero for a coarse block and skipped where no row of a tile has one. The sums are
+//! the same integers either way.
+//!
+//! The weights' codes lie in memory as `code + 128`, for instructions that multiply unsigned with signed bytes; each
+//! activation block carries the term that takes the 128 out again, `-128 * sum of codes`.
+
+use std::marker::PhantomData;
+use std::sync::atomic::{Ordering, compiler_fence};
+
+use super::Simd;
+use super::simd::{ByteDot, LANES};
+use crate::weights::quantized::{BLOCK, PLACES};
+
+/// The largest code of a coarse block.
+pub(crate) const COARSE_CODE: f32 = 127.0;
+
+/// The largest code of a fine block. The products with 32 weight codes then add up to at most 4095 * 128 * 32, below 2^24:
+/// a block's sum is exact as an `i32` and still exact as an `f32`.
+pub(crate) const FINE_CODE: f32 = 4095.0;
+
+/// Bits of the low part of a fine code that is split in two; the high part then has seven and a sign.
+const LOW_BITS: u32 = 6;
+
+/// Thirty-two activations of a row, quantised.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+pub(crate) struct QuantizedBlock {
+    pub(crate) scale: f32,
+    /// What the unsigned weights add too much, for the codes or for their high parts.
+    correction: i32,
+    /// The same for the low parts.
+    low_correction: i32,
+    /// [`LOW_BITS`] if the codes have low parts, else 0.
+    low_bits: u32,
+    codes: Codes,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+union Codes {
+    /// In the order of K.
+    whole: [i16; BLOCK],
+    /// High parts, then low parts, each in the order of the weights' bytes.
+    split: [[i8; BLOCK]; 2],
+}
+
+/// How an instruction set keeps the codes of activations and multiplies them with weights.
+///
+/// # Safety
+/// As for [`Simd`].
+pub(crate) unsafe trait BlockProduct<S: Simd> {
+    /// Sets everything in `to` but the scale; `values` are the codes before they are rounded.
+    unsafe fn store_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES], fine: bool);
+
+    /// `sum of code * weight` over the block, for each row and each channel of each panel; `weights` points at the codes of
+    /// a panel's record.
+    unsafe fn product<const ROWS: usize, const PANELS: usize>(
+        rows: [*const QuantizedBlock; ROWS],
+        weights: [*const u8; PANELS],
+    ) -> [[S::I32; PANELS]; ROWS];
+}
+
+/// Whole codes, multiplied as 16-bit numbers two at a time (`vpmaddwd` on x86).
+///
+/// On AVX2 that is per 32 products two multiplications, against three vector operations on the same ports for the product of
+/// bytes with its sign fix-up, and there is no saturation to guard against.
+pub(crate) struct WholeCodes;
+
+// SAFETY: only operations of `S` are used, whose host the caller vouches for.
+unsafe impl<S: Simd> BlockProduct<S> for WholeCodes {
+    #[inline(always)]
+    unsafe fn store_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES], _fine: bool) {
+        // SAFETY: `to` is a block that the caller owns.
+        unsafe {
+            let codes = &mut (*to).codes.whole;
+            for (v, value) in values.into_iter().enumerate() {
+                S::store_rounded_i16(codes.as_mut_ptr().add(v * LANES), value);
+            }
+            (*to).correction = -128 * codes.iter().map(|&code| i32::from(code)).sum::<i32>();
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn product<const ROWS: usize, const PANELS: usize>(
+        rows: [*const QuantizedBlock; ROWS],
+        weights: [*const u8; PANELS],
+    ) -> [[S::I32; PANELS]; ROWS] {
+        // SAFETY: the blocks have codes, and the records weights, for all 32 places.
+        unsafe {
+            let codes: [*const i16; ROWS] = rows.map(|row| (&raw const (*row).codes.whole).cast());
+            let mut sums = [[S::splat_i32(0); PANELS]; ROWS];
+            for r in 0..ROWS {
+                sums[r] = [S::splat_i32((*rows[r]).correction); PANELS];
+            }
+            // As a plain loop, its speed would depend by 5 % on where the linker happens to put it.
+            for four in (0..BLOCK / 4).step_by(2) {
+                add_pairs::<S, ROWS, PANELS, false>(&mut sums, codes, weights, four);
+                add_pairs::<S, ROWS, PANELS, true>(&mut sums, codes, weights, four);
+                add_pairs::<S, ROWS, PANELS, false>(&mut sums, codes, weights, four + 1);
+                add_pairs::<S, ROWS, PANELS, true>(&mut sums, codes, weights, four + 1);
+            }
+            sums
+        }
+    }
+}
+
+/// Adds the products of the first or of the second pair of the inputs `4 four..4 four + 4`.
+///
+/// # Safety
+/// The instruction set must be present, and 32 codes of each row and the codes of a record of each panel readable.
+#[inline(always)]
+unsafe fn add_pairs<S: Simd, const ROWS: usize, const PANELS: usize, const SECOND: bool>(
+    sums: &mut [[S::I32; PANELS]; ROWS],
+    codes: [*const i16; ROWS],
+    weights: [*const u8; PANELS],
+    four: usize,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let mut wide = [S::load_alternate_u8::<SECOND>(weights[0].add(four * 4 * LANES)); PANELS];
+        for p in 1..PANELS {
+            wide[p] = S::load_alternate_u8::<SECOND>(weights[p].add(four * 4 * LANES));
+        }
+        for r in 0..ROWS {
+            let pair = S::splat_pair(codes[r].add(four * 4 + 2 * usize::from(SECOND)));
+            for p in 0..PANELS {
+                sums[r][p] = S::dot_pairs(sums[r][p], wide[p], pair);
+            }
+        }
+        // Loads of the next weights stay behind: before here they would take registers from the sums.
+        compiler_fence(Ordering::SeqCst);
+    }
+}
+
+/// Codes in two parts, multiplied as bytes four at a time (`vpdpbusd` on x86, `sdot` on Arm).
+pub(crate) struct SplitCodes<D>(PhantomData<D>);
+
+// SAFETY: only operations of `S` and `D` are used, whose host the caller vouches for.
+unsafe impl<S: Simd, D: ByteDot<S>> BlockProduct<S> for SplitCodes<D> {
+    #[inline(always)]
+    unsafe fn store_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES], fine: bool) {
+        let mut whole = [0i16; BLOCK];
+        // SAFETY: `whole` has room for both vectors, and `to` is a block that the caller owns.
+        unsafe {
+            for (v, value) in values.into_iter().enumerate() {
+                S::store_rounded_i16(whole.as_mut_ptr().add(v * LANES), value);
+            }
+            let in_place: [i16; BLOCK] = std::array::from_fn(|i| whole[i / 4 * 4 + PLACES[i % 4]]);
+            let low_bits = if fine { LOW_BITS } else { 0 };
+            let half = (1i16 << low_bits) >> 1;
+            // Codes of a block without finite values may be anything, and wrap.
+            let high = in_place.map(|code| code.wrapping_add(half) >> low_bits);
+            let low: [i16; BLOCK] = std::array::from_fn(|i| in_place[i].wrapping_sub(high[i] << low_bits));
+            let correction = |codes: &[i16; BLOCK]| -128 * codes.iter().map(|&code| i32::from(code)).sum::<i32>();
+            (*to).correction = correction(&high);
+            (*to).low_correction = correction(&low);
+            (*to).low_bits = low_bits;
+            (*to).codes.split = [high.map(|code| code as i8), low.map(|code| code as i8)];
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn product<const ROWS: usize, const PANELS: usize>(
+        rows: [*const QuantizedBlock; ROWS],
+        weights: [*const u8; PANELS],
+    ) -> [[S::I32; PANELS]; ROWS] {
+        // SAFETY: the blocks have codes, and the records weights, for all 32 places.
+        unsafe {
+            let codes: [*const u8; ROWS] = rows.map(|row| (&raw const (*row).codes.split).cast());
+            let mut sums = [[S::splat_i32(0); PANELS]; ROWS];
+            let mut low_bits = 0;
+            for r in 0..ROWS {
+                sums[r] = [S::splat_i32((*rows[r]).correction); PANELS];
+                low_bits |= (*rows[r]).low_bits;
+            }
+            add_fours::<S, D, ROWS, PANELS>(&mut sums, codes, weights, 0);
+            add_fours::<S, D, ROWS, PANELS>(&mut sums, codes, weights, 1);
+            add_fours::<S, D, ROWS, PANELS>(&mut sums, codes, weights, 2);
+            add_fours::<S, D, ROWS, PANELS>(&mut sums, codes, weights, 3);
+            add_fours::<S, D, ROWS, PANELS>(&mut sums, codes, weights, 4);
+            add_fours::<S, D, ROWS, PANELS>(&mut sums, codes, weights, 5);
+            add_fours::<S, D, ROWS, PANELS>(&mut sums, codes, weights, 6);
+            add_fours::<S, D, ROWS, PANELS>(&mut sums, codes, weights, 7);
+            if low_bits != 0 {
+                for r in 0..ROWS {
+                    for p in 0..PANELS {
+                        sums[r][p] = D::shift_and_add(sums[r][p], (*rows[r]).low_bits, (*rows[r]).low_correction);
+                    }
+                }
+                let low_codes = codes.map(|codes| codes.add(BLOCK));
+                for four in 0..BLOCK / 4 {
+                    add_fours::<S, D, ROWS, PANELS>(&mut sums, low_codes, weights, four);
+                }
+            }
+            sums
+        }
+    }
+}
+
+/// Adds the products of the inputs `4 four..4 four + 4`.
+///
+/// # Safety
+/// The instruction set must be present, and 32 codes of each row and the codes of a record of each panel readable.
+#[inline(always)]
+unsafe fn add_fours<S: Simd, D: ByteDot<S>, const ROWS: usize, const PANELS: usize>(
+    sums: &mut [[S::I32; PANELS]; ROWS],
+    codes: [*const u8; ROWS],
+    weights: [*const u8; PANELS],
+    four: usize,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let mut loaded = [D::load(weights[0].add(four * 4 * LANES)); PANELS];
+        for p in 1..PANELS {
+            loaded[p] = D::load(weights[p].add(four * 4 * LANES));
+        }
+        for r in 0..ROWS {
+            let codes = D::splat_four(codes[r].add(four * 4));
+            for p in 0..PANELS {
+                sums[r][p] = D::dot_fours(sums[r][p], loaded[p], codes);
+            }
+        }
+        // Loads of the next weights stay behind: before here they would take registers from the sums.
+        compiler_fence(Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::Isa;
+    use crate::generic::portable::Portable;
+    use crate::generic::rows::quantize;
+    use crate::weights::quantized::RECORD_BYTES;
+    use proptest::prelude::*;
+
+    pub(crate) const EMPTY: QuantizedBlock = QuantizedBlock {
+        scale: f32::NAN,
+        correction: -1,
+        low_correction: -1,
+        low_bits: 0,
+        codes: Codes { whole: [99; BLOCK] },
+    };
+
+    /// The codes of a block as the instruction set's `quantize` has written it, in the order of K.
+    pub(crate) fn codes(isa: Isa, block: &QuantizedBlock) -> Vec<i32> {
+        if matches!(isa, Isa::Portable | Isa::Avx2) {
+            // SAFETY: these instruction sets write whole codes.
+            return unsafe { block.codes.whole }.map(i32::from).to_vec();
+        }
+        // SAFETY: the others write codes in two parts.
+        let [high, low] = unsafe { block.codes.split };
+        let mut codes = vec![0; BLOCK];
+        for i in 0..BLOCK {
+            codes[i / 4 * 4 + PLACES[i % 4]] = (i32::from(high[i]) << block.low_bits) + i32::from(low[i]);
+        }
+        codes
+    }
+
+    proptest! {
+        #[test]
+        fn whole_and_split_codes_have_the_same_sums(
+            weights in prop::array::uniform32(any::<[u8; 16]>()),
+            rows in prop::array::uniform3(prop::collection::vec(-1.0f32..1.0, 2 * BLOCK)),
+            outlier in prop::option::of((0usize..3, 0usize..2 * BLOCK)),
+        ) {
+            // Weights as a record has them: 16 channels of 32 codes plus 128.
+            let mut record = [0u8; RECORD_BYTES];
+            for (k, channels) in weights.iter().enumerate() {
+                let place = (0..4).find(|&place| PLACES[place] == k % 4).expect("a permutation of four");
+                for (channel, &code) in channels.iter().enumerate() {
+                    record[64 + k / 4 * 64 + channel * 4 + place] = code;
+                }
+            }
+            let mut rows = rows;
+            if let Some((row, k)) = outlier {
+                rows[row][k] *= 1000.0;
+            }
+            let mut whole = [[EMPTY; 2]; 3];
+            let mut split = [[EMPTY; 2]; 3];
+            for r in 0..3 {
+                // SAFETY: the portable operations are always there; two blocks for 64 values.
+                unsafe {
+                    quantize::<Portable, WholeCodes>(rows[r].as_ptr(), 2 * BLOCK, whole[r].as_mut_ptr());
+                    quantize::<Portable, SplitCodes<Portable>>(rows[r].as_ptr(), 2 * BLOCK, split[r].as_mut_ptr());
+                }
+            }
+            for block in 0..2 {
+                // SAFETY: blocks and record are complete.
+                let (from_whole, from_split) = unsafe {
+                    let packed = [record.as_ptr().add(64)];
+                    let whole = whole.each_ref().map(|row| &raw const row[block]);
+                    let split = split.each_ref().map(|row| &raw const row[block]);
+                    (
+                        <WholeCodes as BlockProduct<Portable>>::product::<3, 1>(whole, packed),
+                        <SplitCodes<Portable> as BlockProduct<Portable>>::product::<3, 1>(split, packed),
+                    )
+                };
+                prop_assert_eq!(from_whole, from_split);
+                for r in 0..3 {
+                    let codes = codes(Isa::Portable, &whole[r][block]);
+                    for channel in 0..LANES {
+                        let expected: i32 =
+                            (0..BLOCK).map(|k| codes[k] * (i32::from(weights[k][channel]) - 128)).sum();
+                        prop_assert_eq!(from_whole[r][0][channel], expected);
+                    }
+                    prop_assert_eq!(whole[r][block].scale.to_bits(), split[r][block].scale.to_bits());
+                }
+            }
+        }
+    }
+}

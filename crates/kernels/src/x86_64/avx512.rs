@@ -1,0 +1,240 @@
+//! [`Simd`] and products of bytes on AVX-512 with VNNI: sixteen lanes are one register.
+//!
+//! Intel's servers have it from Cascade Lake (2019), AMD's processors from Zen 4 (2022) on.
+
+use std::arch::x86_64::*;
+
+use crate::generic::Simd;
+use crate::generic::block_product::SplitCodes;
+use crate::generic::simd::ByteDot;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512;
+
+// SAFETY: every method is reached only through the entry points below, which `Isa::kernels` hands out after it has found
+// the AVX-512 subsets F, BW, DQ, VL and VNNI on the host; pointers are as valid as the trait's callers promise.
+unsafe impl Simd for Avx512 {
+    type F32 = __m512;
+    type I32 = __m512i;
+    type I16 = __m512i;
+
+    const STRIP: usize = 4;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m512 {
+        // SAFETY: sixteen readable values, AVX-512 present.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> __m512 {
+        // SAFETY: sixteen readable values, AVX-512 present.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> __m512 {
+        // SAFETY: sixteen readable values, AVX-512 present.
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8_as_f32(from: *const i8) -> __m512 {
+        // SAFETY: sixteen readable values, AVX-512 present.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: __m512) {
+        // SAFETY: room for sixteen values, AVX-512 present.
+        unsafe { _mm512_storeu_ps(to, value) }
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> __m512 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_set1_ps(value) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn div(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn max(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn min(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn abs(a: __m512) -> __m512 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_abs_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn neg_mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_fnmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn low_bits_to_exponent(a: __m512) -> __m512 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
+    }
+    #[inline(always)]
+    unsafe fn first_lanes(a: __m512, count: usize, fill: f32) -> __m512 {
+        let kept = if count < 16 { (1u16 << count) - 1 } else { u16::MAX };
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_mask_blend_ps(kept, _mm512_set1_ps(fill), a) }
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, from_stride: usize, rows: usize, to: *mut f32, to_stride: usize) {
+        // SAFETY: as the caller promises. Pairs of rows are interleaved by one value, then by two; then blocks of four by
+        // four values change places, twice.
+        unsafe {
+            let mut all = [_mm512_setzero_ps(); 16];
+            for (i, row) in all.iter_mut().enumerate() {
+                if i < rows {
+                    *row = _mm512_loadu_ps(from.add(i * from_stride));
+                }
+            }
+            let mut one = all;
+            for i in 0..8 {
+                one[2 * i] = _mm512_unpacklo_ps(all[2 * i], all[2 * i + 1]);
+                one[2 * i + 1] = _mm512_unpackhi_ps(all[2 * i], all[2 * i + 1]);
+            }
+            // `two[4 g + c]` has, in its four quarters, columns c, c + 4, c + 8 and c + 12 of rows 4 g to 4 g + 3.
+            let mut two = one;
+            for i in 0..8 {
+                let (a, b) = (one[i / 2 * 4 + i % 2], one[i / 2 * 4 + i % 2 + 2]);
+                two[i / 2 * 4 + i % 2 * 2] = _mm512_shuffle_ps::<0b01_00_01_00>(a, b);
+                two[i / 2 * 4 + i % 2 * 2 + 1] = _mm512_shuffle_ps::<0b11_10_11_10>(a, b);
+            }
+            for c in 0..4 {
+                let (a, b, d, e) = (two[c], two[c + 8], two[c + 4], two[c + 12]);
+                let low = [_mm512_shuffle_f32x4::<0b10_00_10_00>(a, d), _mm512_shuffle_f32x4::<0b10_00_10_00>(b, e)];
+                let high = [_mm512_shuffle_f32x4::<0b11_01_11_01>(a, d), _mm512_shuffle_f32x4::<0b11_01_11_01>(b, e)];
+                _mm512_storeu_ps(to.add(c * to_stride), _mm512_shuffle_f32x4::<0b10_00_10_00>(low[0], low[1]));
+                _mm512_storeu_ps(to.add((c + 8) * to_stride), _mm512_shuffle_f32x4::<0b11_01_11_01>(low[0], low[1]));
+                _mm512_storeu_ps(to.add((c + 4) * to_stride), _mm512_shuffle_f32x4::<0b10_00_10_00>(high[0], high[1]));
+                _mm512_storeu_ps(to.add((c + 12) * to_stride), _mm512_shuffle_f32x4::<0b11_01_11_01>(high[0], high[1]));
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum(a: __m512) -> f32 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_reduce_add_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn max_lane(a: __m512) -> f32 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_reduce_max_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn max_magnitude(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: AVX-512 present. Without signs, floats and their bits are in the same order, and every NaN lies above
+        // infinity.
+        unsafe {
+            let magnitude = _mm512_castps_si512(_mm512_abs_ps(b));
+            _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), magnitude))
+        }
+    }
+    #[inline(always)]
+    unsafe fn max_lane_magnitude(a: __m512) -> f32 {
+        // SAFETY: AVX-512 present; the order of the bits is as above.
+        f32::from_bits(unsafe { _mm512_reduce_max_epi32(_mm512_castps_si512(a)) } as u32)
+    }
+
+    #[inline(always)]
+    unsafe fn store_rounded_i16(to: *mut i16, value: __m512) {
+        // SAFETY: room for sixteen values, AVX-512 present.
+        unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(value))) }
+    }
+    #[inline(always)]
+    unsafe fn splat_i32(value: i32) -> __m512i {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_set1_epi32(value) }
+    }
+    #[inline(always)]
+    unsafe fn to_f32(a: __m512i) -> __m512 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_cvtepi32_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn load_alternate_u8<const ODD: bool>(from: *const u8) -> __m512i {
+        // SAFETY: sixty-four readable bytes, AVX-512 present.
+        unsafe {
+            let bytes = _mm512_loadu_si512(from.cast());
+            if ODD { _mm512_srli_epi16::<8>(bytes) } else { _mm512_and_si512(bytes, _mm512_set1_epi16(0xff)) }
+        }
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(from: *const i16) -> __m512i {
+        // SAFETY: two readable values, AVX-512 present.
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn dot_pairs(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_add_epi32(sum, _mm512_madd_epi16(a, b)) }
+    }
+}
+
+// SAFETY: as above.
+unsafe impl ByteDot<Avx512> for Avx512 {
+    type Bytes = __m512i;
+
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> __m512i {
+        // SAFETY: sixty-four readable bytes, AVX-512 present.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn splat_four(from: *const u8) -> __m512i {
+        // SAFETY: four readable bytes, AVX-512 present.
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn dot_fours(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: VNNI present.
+        unsafe { _mm512_dpbusd_epi32(sum, a, b) }
+    }
+    #[inline(always)]
+    unsafe fn shift_and_add(sum: __m512i, bits: u32, addend: i32) -> __m512i {
+        // SAFETY: AVX-512 present.
+        unsafe {
+            let shifted = _mm512_sll_epi32(sum, _mm_cvtsi32_si128(bits as i32));
+            _mm512_add_epi32(shifted, _mm512_set1_epi32(addend))
+        }
+    }
+}
+
+crate::kernels::kernel_table!(
+    Avx512,
+    SplitCodes<Avx512>,
+    crate::Isa::Avx512Vnni,
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+);
