@@ -77,7 +77,8 @@
 //!
 //! An executor runs inline or on a [`ThreadPool`], whose workers spin for some microseconds between the phases of a
 //! pass before they sleep. Long batches are split by rows, short ones by output channels, attention by sequence and
-//! head. One pool may serve many executors; their phases then take turns.
+//! head. One pool may serve many executors; their phases then take turns, and so do those of all pools that come from
+//! [`ThreadPool::shared`], which share their workers. [`host`] counts the processors that a pool is worth having for.
 //!
 //! # Instruction sets
 //!
@@ -108,6 +109,7 @@
 mod buffer;
 mod executor;
 mod generic;
+pub mod host;
 mod isa;
 mod kernels;
 mod pooling;
