@@ -1,8 +1,9 @@
 //! Text in, vectors out.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
+use docent_kernels::host::Cpus;
 use docent_kernels::{Isa, ThreadPool};
 use docent_models::{Description, Format, Model};
 use docent_tokenizer::{Tokenizer, TruncationSide};
@@ -19,6 +20,9 @@ pub const MAX_DEFAULT_THREADS: usize = 16;
 ///
 /// Every vector is a function of its text, the options and the model's file alone: the same bits alone or in any batch,
 /// in any order, on any number of threads.
+///
+/// The embedders of a process share their threads: two models opened with the defaults compute on as many threads together as one
+/// does alone, and take turns. The threads sleep while there is nothing to do, and end with the last embedder.
 ///
 /// ```no_run
 /// use docent::Embedder;
@@ -141,7 +145,7 @@ impl Embedder {
     }
 
     fn open_file(path: &Path, entry: Option<&'static Entry>, threads: Option<usize>) -> Result<Self, Error> {
-        let threads = Arc::new(ThreadPool::new(threads.unwrap_or_else(default_threads)));
+        let threads = ThreadPool::shared(threads.unwrap_or_else(default_threads));
         let model = Model::open(path, &threads)?;
         // A GGUF file that calls itself what the catalogue calls it, as those that Docent has converted do, is used in the
         // same way whether it is opened by that name or by its path.
@@ -317,9 +321,10 @@ impl ModelSettings {
     }
 }
 
-/// Threads that the process may use: its CPU affinity and cgroup quota, at most [`MAX_DEFAULT_THREADS`].
+/// Threads that an embedder computes on unless it is told: as many as the process may use (its CPU affinity and cgroup
+/// quota), no more than there are physical cores ([`Cpus::threads`]), and at most [`MAX_DEFAULT_THREADS`].
 pub fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |threads| threads.get().min(MAX_DEFAULT_THREADS))
+    Cpus::of_this_process().threads().min(MAX_DEFAULT_THREADS)
 }
 
 /// Divides a vector by its Euclidean length; zeros stay zeros.

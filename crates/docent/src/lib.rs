@@ -47,7 +47,7 @@
 //!   the place.
 //!
 //! Calls are blocking and use all threads of the embedder; an [`Embedder`] may be shared between threads, whose calls then take
-//! turns. Nothing is sent anywhere; there is no telemetry.
+//! turns, as do the calls of several embedders. Nothing is sent anywhere; there is no telemetry.
 //!
 //! # Converting
 //!
@@ -62,7 +62,7 @@ pub mod model_ref;
 mod options;
 
 pub use docent_gguf as gguf;
-pub use docent_kernels::Isa;
+pub use docent_kernels::{Isa, host};
 pub use docent_models::convert;
 pub use docent_models::{Description, Format, Inspection, Prompts, TensorInfo, inspect, supported_architectures};
 pub use docent_tokenizer as tokenizer;

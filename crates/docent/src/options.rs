@@ -7,8 +7,8 @@ use crate::hub::Quant;
 /// How a model is opened. The default is what most programs want.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
-    /// Threads to compute on; `None` for as many as the process may use (its CPU affinity and cgroup quota), at most
-    /// [`MAX_DEFAULT_THREADS`](crate::MAX_DEFAULT_THREADS).
+    /// Threads to compute on, at most 64; `None` for [`default_threads`](crate::default_threads). Embedders share their threads: one that
+    /// asks for fewer than another uses some of the same.
     pub threads: Option<usize>,
     /// Whether the network is forbidden; a model that is not in a cache is then an error. `HF_HUB_OFFLINE` does the same.
     pub offline: bool,
