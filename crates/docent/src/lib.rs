@@ -62,7 +62,7 @@ pub mod model_ref;
 mod options;
 
 pub use docent_gguf as gguf;
-pub use docent_kernels::{Isa, host};
+pub use docent_kernels::{ISA_VARIABLE, Isa, OperationTest, SelfTest, UnknownIsa, host, self_test};
 pub use docent_models::convert;
 pub use docent_models::{Description, Format, Inspection, Prompts, TensorInfo, inspect, supported_architectures};
 pub use docent_tokenizer as tokenizer;

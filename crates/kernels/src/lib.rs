@@ -90,7 +90,8 @@
 //! 2. end that module with `kernel_table!`, which compiles each algorithm for the instruction set and lists them;
 //! 3. add a variant to [`Isa`], with its name, its test for the host, and its table.
 //!
-//! The tests run on everything in [`Isa::available`], so they need no change.
+//! The tests run on everything in [`Isa::available`], so they need no change; nor does [`self_test`], which compares every operation with
+//! plain arithmetic on the machine that a program ends up on.
 //!
 //! # What the caller may rely on
 //!
@@ -113,6 +114,7 @@ pub mod host;
 mod isa;
 mod kernels;
 mod pooling;
+mod self_test;
 mod sequences;
 mod threads;
 mod unique;
@@ -125,6 +127,7 @@ pub use executor::{Executor, Heads};
 pub use generic::store::{Activation, Epilogue};
 pub use isa::{ISA_VARIABLE, Isa, UnknownIsa};
 pub use pooling::Pooling;
+pub use self_test::{OperationTest, SelfTest, self_test};
 pub use sequences::Sequences;
 pub use threads::{MAX_THREADS, ThreadPool};
 pub use weights::{EmbeddingTable, Linear, Norm, RawMatrix, SharedBytes, WeightError, WeightType};
