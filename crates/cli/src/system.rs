@@ -29,6 +29,22 @@ pub(crate) fn total_memory() -> Option<u64> {
     kibibytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal")
 }
 
+/// The memory that programs could have without any being pushed out, in bytes. Linux alone tells.
+pub(crate) fn available_memory() -> Option<u64> {
+    kibibytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable")
+}
+
+/// Whether the system backs memory with large pages of its own accord: `always`, `madvise` or `never`. Linux alone tells.
+pub(crate) fn huge_pages() -> Option<String> {
+    chosen(&fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").ok()?)
+}
+
+/// The word in brackets of those that a file of the kernel offers: `always [madvise] never`.
+fn chosen(text: &str) -> Option<String> {
+    let word = text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'))?;
+    Some(word.to_owned())
+}
+
 /// The value of the first `NAME : VALUE` line.
 fn field(text: &str, name: &str) -> Option<String> {
     text.lines().find_map(|line| {
@@ -53,6 +69,8 @@ mod tests {
         assert_eq!(kibibytes(status, "Name"), None);
         let cpu = "processor\t: 0\nmodel name\t: Some CPU: 2 GHz\nmodel name\t: Other\n";
         assert_eq!(field(cpu, "model name").as_deref(), Some("Some CPU: 2 GHz"));
+        assert_eq!(chosen("always [madvise] never\n").as_deref(), Some("madvise"));
+        assert_eq!(["", "always", "[", "[x", "a] [b"].map(chosen), [const { None }; 5]);
         assert!(!processor().is_empty() && !operating_system().is_empty());
     }
 }

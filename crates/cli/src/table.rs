@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, presets};
 
 /// A table of aligned columns, two spaces apart, without rules. A cell that came from a file cannot steer the terminal.
@@ -66,6 +67,22 @@ impl fmt::Display for Table {
     }
 }
 
+/// A table whose second column has marks, `ok` and `FAILED`, with these in the colours of traffic lights. Only the second cell of
+/// a line can be one: details come after it.
+pub(crate) fn coloured(table: &str) -> String {
+    let paint = |line: &str, mark: &str, colour: AnsiColor| {
+        let style = Style::new().bold().fg_color(Some(colour.into()));
+        line.replacen(&format!("  {mark}"), &format!("  {style}{mark}{style:#}"), 1)
+    };
+    let lines =
+        table.lines().map(|line| match line.split("  ").map(str::trim).filter(|part| !part.is_empty()).nth(1) {
+            Some("ok") => paint(line, "ok", AnsiColor::Green),
+            Some("FAILED") => paint(line, "FAILED", AnsiColor::Red),
+            _ => line.to_owned(),
+        });
+    lines.map(|line| line + "\n").collect()
+}
+
 /// The text with control characters escaped.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -88,6 +105,17 @@ pub(crate) fn bytes(count: u64) -> String {
         unit += 1;
     }
     format!("{value:.1} {}", UNITS[unit])
+}
+
+/// The size of a cache, which is always a power of two or a few of them: `48 KiB`, `1.25 MiB`.
+pub(crate) fn binary_bytes(count: u64) -> String {
+    let (unit, name) = [(1u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
+        .into_iter()
+        .find(|(unit, _)| count >= *unit)
+        .unwrap_or((1, "B"));
+    // Two digits after the point, and none that say nothing.
+    let hundredths = (count as f64 * 100.0 / unit as f64).round() / 100.0;
+    format!("{hundredths} {name}")
 }
 
 /// A time in milliseconds, with three digits that mean something: `0.123 ms`, `4.56 ms`, `78.9 ms`, `1234 ms`.
@@ -133,6 +161,18 @@ mod tests {
         assert_eq!([0, 999, 1000, 22_743_040, 999_960_000].map(bytes), ["0 B", "999 B", "1.0 kB", "22.7 MB", "1.0 GB"]);
         assert_eq!([0.1234, 4.567, 78.91, 1234.5].map(milliseconds), ["0.123 ms", "4.57 ms", "78.9 ms", "1234 ms"]);
         assert_eq!(three_digits(99.96), "100");
+        assert_eq!(
+            [0, 512, 48 << 10, 1_310_720, 105 << 20].map(binary_bytes),
+            ["0 B", "512 B", "48 KiB", "1.25 MiB", "105 MiB"]
+        );
         assert_eq!((count(1, "tensor"), count(0, "tensor")), ("1 tensor".to_owned(), "0 tensors".to_owned()));
+    }
+
+    #[test]
+    fn only_marks_are_coloured() {
+        let table = "CHECK  RESULT  DETAIL\na b    ok      all ok\nc      FAILED  x  ok\n";
+        let shown = coloured(table);
+        assert_eq!(shown.matches("\u{1b}[").count() % 2, 0);
+        assert!(shown.contains("ok\u{1b}[0m      all ok") && shown.contains("FAILED\u{1b}[0m  x  ok"), "{shown:?}");
     }
 }

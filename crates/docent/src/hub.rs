@@ -125,6 +125,16 @@ impl Hub {
         self.settings.offline
     }
 
+    /// Where the hub's cache folder is; `None` if there is no home and no variable names it.
+    pub fn hub_cache_folder(&self) -> Option<&Path> {
+        self.settings.hub_cache.as_deref()
+    }
+
+    /// Where Docent's own cache folder is; `None` if there is no home and no variable names it.
+    pub fn docent_cache_folder(&self) -> Option<&Path> {
+        self.settings.docent_cache.as_deref()
+    }
+
     /// The hub's cache folder (the one with the `models--...` folders).
     pub fn hub_cache(mut self, folder: impl Into<PathBuf>) -> Hub {
         self.settings.hub_cache = Some(folder.into());

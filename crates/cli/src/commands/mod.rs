@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod completions;
 mod convert;
+mod doctor;
 mod embed;
 mod info;
 mod models;
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Models(models::Args),
     Convert(convert::Args),
     Bench(bench::Args),
+    Doctor(doctor::Args),
     Completions(completions::Args),
 }
 
@@ -39,6 +41,7 @@ impl Command {
             Command::Models(args) => models::run(args, console),
             Command::Convert(args) => convert::run(args, console),
             Command::Bench(args) => bench::run(args, console),
+            Command::Doctor(args) => doctor::run(args, console),
             Command::Completions(args) => completions::run(args, console),
         }
     }
