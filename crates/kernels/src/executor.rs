@@ -22,8 +22,9 @@ use crate::{Isa, Sequences};
 /// keeps every thread busy and each streams its own part of the weights.
 const ROWS_PER_THREAD: usize = 32;
 
-/// Rows that a thread multiplies with all panels before it goes on.
-const CACHED_ROWS: usize = 128;
+/// Bytes of rows that a thread multiplies with all panels before it goes on: so few that they stay in the second-level cache
+/// from one panel to the next.
+const CACHED_BYTES: usize = 256 << 10;
 
 /// Runs operations on hidden states, on one thread or on a pool, and keeps the memory they need.
 ///
@@ -219,7 +220,8 @@ impl Executor {
                 unsafe { (kernels.quantize)(x.row(row).as_ptr(), columns, input.get().add(row * blocks)) };
             }
         });
-        self.for_tiles(rows, target.linear.outputs(), |rows, strip| {
+        let row_bytes = blocks * size_of::<QuantizedBlock>();
+        self.for_tiles(rows, row_bytes, target.linear.outputs(), |rows, strip| {
             let args = GemmQ8 {
                 input: input.get(),
                 rows,
@@ -242,7 +244,8 @@ impl Executor {
         target: Target<'_>,
     ) {
         let input = Shared(x.as_ptr().cast_mut());
-        self.for_tiles(x.rows(), target.linear.outputs(), |rows, strip| {
+        let row_bytes = x.stride() * size_of::<f32>();
+        self.for_tiles(x.rows(), row_bytes, target.linear.outputs(), |rows, strip| {
             let args = GemmFloat {
                 input: input.get(),
                 input_stride: x.stride(),
@@ -332,14 +335,20 @@ impl Executor {
     }
 
     /// Runs `job(rows, panels)` on ranges of rows and strips of panels that cover a `rows` x `outputs` matrix.
-    fn for_tiles(&self, rows: usize, outputs: usize, job: impl Fn(Range<usize>, Range<usize>) + Sync) {
+    fn for_tiles(
+        &self,
+        rows: usize,
+        row_bytes: usize,
+        outputs: usize,
+        job: impl Fn(Range<usize>, Range<usize>) + Sync,
+    ) {
         let (panels, strip, threads) = (outputs.div_ceil(PANEL), self.kernels.strip, self.thread_count());
         let strips = panels.div_ceil(strip);
         let job = |rows: Range<usize>, index: usize| job(rows, index * strip..panels.min((index + 1) * strip));
         if threads == 1 || rows >= threads * ROWS_PER_THREAD {
-            // Twice as many blocks as threads, so that a thread that is held up does not hold up the others; and of a
-            // size whose rows stay in the second-level cache from one panel to the next.
-            let blocks = rows.div_ceil(CACHED_ROWS).max(if threads == 1 { 1 } else { 2 * threads });
+            // Twice as many blocks as threads, so that a thread that is held up does not hold up the others.
+            let cached = (CACHED_BYTES / row_bytes.max(1)).clamp(ROWS_PER_THREAD, 128);
+            let blocks = rows.div_ceil(cached).max(if threads == 1 { 1 } else { 2 * threads });
             let block = rows.div_ceil(blocks).max(1);
             self.for_jobs(rows.div_ceil(block), |index, _| {
                 let rows = index * block..rows.min((index + 1) * block);

@@ -80,6 +80,7 @@ pub fn self_test(isa: Isa) -> SelfTest {
         operations.push(embed(&mut executor, &mut random, ty));
     }
     operations.push(layer_norm(&mut executor, &mut random));
+    operations.push(rms_norm(&mut executor, &mut random));
     for ty in TYPES {
         operations.extend(linear(&mut executor, &mut random, ty));
     }
@@ -92,12 +93,15 @@ pub fn self_test(isa: Isa) -> SelfTest {
 
 const TYPES: [WeightType; 4] = [WeightType::F32, WeightType::F16, WeightType::Bf16, WeightType::Q8_0];
 
-const EPILOGUES: [(&str, Epilogue); 5] = [
+const EPILOGUES: [(&str, Epilogue); 8] = [
     ("assign", Epilogue::Assign),
     ("add", Epilogue::Add),
     ("gelu", Epilogue::Activate(Activation::Gelu)),
     ("gelu tanh", Epilogue::Activate(Activation::GeluTanh)),
     ("relu", Epilogue::Activate(Activation::Relu)),
+    ("silu", Epilogue::Activate(Activation::Silu)),
+    ("tanh", Epilogue::Activate(Activation::Tanh)),
+    ("multiply", Epilogue::Multiply),
 ];
 
 /// The largest error so far, as a part of what is allowed.
@@ -194,6 +198,24 @@ fn layer_norm(executor: &mut Executor, random: &mut Random) -> OperationTest {
     comparison.of("layer norm")
 }
 
+fn rms_norm(executor: &mut Executor, random: &mut Random) -> OperationTest {
+    const NORM_EPSILON: f32 = 1e-6;
+    let mut comparison = Comparison::default();
+    for (rows, columns) in [(1, 33), (9, 7), (3, 384)] {
+        let gain = random.values(columns);
+        let values = random.values(rows * columns);
+        let mut x = matrix(executor, rows, columns, &values);
+        let norm = Norm::new(gain.clone(), None, NORM_EPSILON).expect("the gain is finite");
+        executor.rms_norm(&mut x, &norm);
+        for row in 0..rows {
+            let expected = reference::rms_norm(&values[row * columns..][..columns], &gain, NORM_EPSILON);
+            comparison.add_row(x.row(row), expected);
+        }
+        executor.recycle(x);
+    }
+    comparison.of("rms norm")
+}
+
 /// One result for each epilogue.
 fn linear(executor: &mut Executor, random: &mut Random, ty: WeightType) -> Vec<OperationTest> {
     let quantized = ty == WeightType::Q8_0;
@@ -218,7 +240,7 @@ fn linear(executor: &mut Executor, random: &mut Random, ty: WeightType) -> Vec<O
         let before = random.values(rows * outputs);
         for ((_, epilogue), comparison) in EPILOGUES.iter().zip(&mut comparisons) {
             let mut out = match epilogue {
-                Epilogue::Add => matrix(executor, rows, outputs, &before),
+                Epilogue::Add | Epilogue::Multiply => matrix(executor, rows, outputs, &before),
                 _ => unwritten(executor, rows, outputs),
             };
             executor.linear(&x, &layer, *epilogue, &mut out);
@@ -315,7 +337,7 @@ mod tests {
             // Every operation once, and each compared with something that it is near to but not equal.
             let names: std::collections::HashSet<&str> =
                 test.operations.iter().map(|operation| operation.operation.as_str()).collect();
-            assert_eq!(names.len(), 4 + 1 + 4 * 5 + 1 + 5);
+            assert_eq!(names.len(), 4 + 2 + 4 * 8 + 1 + 5);
             assert_eq!(names.len(), test.operations.len());
             for name in ["embed Q8_0", "layer norm", "linear Q8_0 assign", "linear F32 gelu", "attention", "pool mean"]
             {

@@ -269,3 +269,32 @@ fn lengths_that_overflow_are_refused() {
 fn a_matrix_that_overflows_is_refused() {
     Executor::inline(Isa::Portable).matrix(usize::MAX / 8, 16);
 }
+
+#[test]
+fn rms_norm_divides_by_the_root_of_the_mean_square() {
+    let mut random = Random(41);
+    for isa in Isa::available() {
+        for columns in [1, 15, 16, 17, 100, 384, 1000] {
+            let (rows, epsilon) = (3, 1e-6);
+            let gain = random.values(columns);
+            let values = random.values(rows * columns);
+            let mut executor = Executor::inline(isa);
+            let mut x = matrix_of(&mut executor, rows, columns, &values);
+            executor.rms_norm(&mut x, &Norm::new(gain.clone(), None, epsilon).unwrap());
+            for row in 0..rows {
+                let values = &values[row * columns..][..columns];
+                let squares: f64 = values.iter().map(|&x| f64::from(x).powi(2)).sum();
+                let root = (squares / columns as f64 + f64::from(epsilon)).sqrt();
+                for column in 0..columns {
+                    let expected = f64::from(values[column]) / root * f64::from(gain[column]);
+                    let error = (columns as f64 + 8.0) * EPSILON * expected.abs();
+                    let found = f64::from(x.row(row)[column]);
+                    assert!(
+                        (found - expected).abs() <= error,
+                        "{isa} {columns} at {row},{column}: {found} for {expected}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -56,14 +56,15 @@ fn word_piece(metadata: Metadata<'_>) -> Result<Tokenizer, Error> {
     let type_of = |id: usize| types.as_ref().and_then(|types| types.get(id).copied());
 
     let mut vocabulary = Vocabulary::with_capacity(stored.len());
-    let mut capitalised = 0;
+    let (mut token, mut capitalised) = (String::new(), 0);
     for (id, stored) in (0u32..).zip(stored) {
-        let token = restore(stored, type_of(id as usize));
+        restore(stored, type_of(id as usize), &mut token);
         let is_word = !token.starts_with("##") && !is_bracketed(&token);
-        capitalised += usize::from(is_word && token.contains(|c: char| c.is_ascii_uppercase()));
+        capitalised += usize::from(is_word && token.bytes().any(|byte| byte.is_ascii_uppercase()));
         // A mark of its own may stand at the start of a continuing piece; its plain reading is then taken.
-        let token = if vocabulary.model_id(&token).is_some() { format!("##{stored}") } else { token };
-        vocabulary.insert(&token, id, TOKENS)?;
+        if vocabulary.insert_or_find(&token, id, TOKENS)?.is_some() {
+            vocabulary.insert(&format!("##{stored}"), id, TOKENS)?;
+        }
     }
 
     // An uncased vocabulary has no capitals but in a few tokens added to it; a cased one has thousands.
@@ -114,15 +115,17 @@ fn word_piece(metadata: Metadata<'_>) -> Result<Tokenizer, Error> {
     .build()
 }
 
-/// A token as BERT's vocabulary has it. The file marks tokens that begin a word instead of those that continue one:
+/// Writes a token as BERT's vocabulary has it. The file marks tokens that begin a word instead of those that continue one:
 /// `▁word` for `word` and `x` for `##x`. Control tokens stand as they are, in older files everything in brackets does.
-fn restore(stored: &str, kind: Option<i32>) -> String {
+fn restore(stored: &str, kind: Option<i32>, token: &mut String) {
+    token.clear();
     match stored.strip_prefix(WORD_START) {
-        _ if kind == Some(CONTROL) => stored.to_owned(),
-        Some(word) if !word.is_empty() => word.to_owned(),
-        _ if kind == Some(UNKNOWN) || is_bracketed(stored) => stored.to_owned(),
-        _ => format!("##{stored}"),
+        _ if kind == Some(CONTROL) => {}
+        Some(word) if !word.is_empty() => return token.push_str(word),
+        _ if kind == Some(UNKNOWN) || is_bracketed(stored) => {}
+        _ => token.push_str("##"),
     }
+    token.push_str(stored);
 }
 
 /// Whether a token looks like `[unused1]`.

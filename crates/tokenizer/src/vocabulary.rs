@@ -2,13 +2,40 @@
 
 use std::collections::HashMap;
 
+use hashbrown::HashTable;
+
 use crate::error::{Error, quote};
 
 /// The highest number of ids a vocabulary may have. The largest in use has some 256 thousand.
 pub(crate) const MAX_IDS: usize = 1 << 21;
 
-/// A hash map with a seeded, fast hash; keys come from files.
-pub(crate) type Map<K> = HashMap<K, u32, ahash::RandomState>;
+/// Ids by their text, which is kept elsewhere and given with every call; it must always be the same for an id. Hashed with a
+/// seed, as the texts come from files.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    ids: HashTable<u32>,
+    hasher: ahash::RandomState,
+}
+
+impl Index {
+    pub(crate) fn with_capacity(ids: usize) -> Self {
+        Self { ids: HashTable::with_capacity(ids), hasher: ahash::RandomState::new() }
+    }
+
+    pub(crate) fn get<'a>(&self, text: &str, text_of: impl Fn(u32) -> &'a str) -> Option<u32> {
+        self.ids.find(self.hasher.hash_one(text), |&id| text_of(id) == text).copied()
+    }
+
+    /// Adds an id whose text no other has.
+    pub(crate) fn insert<'a>(&mut self, id: u32, text_of: impl Fn(u32) -> &'a str) {
+        let hash = |id: u32| self.hasher.hash_one(text_of(id));
+        self.ids.insert_unique(hash(id), id, |&id| hash(id));
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.ids.iter().copied()
+    }
+}
 
 /// The tokens of a model and those added to it. Ids may have gaps.
 #[derive(Debug, Default)]
@@ -17,10 +44,10 @@ pub(crate) struct Vocabulary {
     text: String,
     /// Start and end in `text`, by id; `GAP` where an id has no token.
     spans: Vec<(u32, u32)>,
-    /// The ids of the model's own tokens.
-    model: Map<Box<str>>,
+    /// The model's own tokens.
+    model: Index,
     /// The ids of tokens added beside the model's: the model never produces them by itself.
-    added: Map<Box<str>>,
+    added: HashMap<Box<str>, u32, ahash::RandomState>,
 }
 
 const GAP: (u32, u32) = (u32::MAX, u32::MAX);
@@ -31,8 +58,8 @@ impl Vocabulary {
         Self {
             text: String::with_capacity(tokens * 8),
             spans: Vec::with_capacity(tokens),
-            model: Map::with_capacity_and_hasher(tokens, ahash::RandomState::new()),
-            added: Map::default(),
+            model: Index::with_capacity(tokens),
+            added: HashMap::default(),
         }
     }
 
@@ -42,13 +69,27 @@ impl Vocabulary {
     ///
     /// The token or the id is taken, or the id is beyond [`MAX_IDS`]; `place` names the list it comes from.
     pub(crate) fn insert(&mut self, token: &str, id: u32, place: &str) -> Result<(), Error> {
-        if let Some(other) = self.model.get(token) {
-            let found = format!("{} twice, at ids {other} and {id}", quote(token));
-            return Err(Error::unexpected(place, "distinct tokens", found));
+        match self.insert_or_find(token, id, place)? {
+            None => Ok(()),
+            Some(other) => {
+                let found = format!("{} twice, at ids {other} and {id}", quote(token));
+                Err(Error::unexpected(place, "distinct tokens", found))
+            }
+        }
+    }
+
+    /// Adds a token of the model, or gives the id that it has already.
+    ///
+    /// # Errors
+    ///
+    /// The id is taken or beyond [`MAX_IDS`].
+    pub(crate) fn insert_or_find(&mut self, token: &str, id: u32, place: &str) -> Result<Option<u32>, Error> {
+        if let Some(other) = self.model_id(token) {
+            return Ok(Some(other));
         }
         self.place(token, id, place)?;
-        self.model.insert(token.into(), id);
-        Ok(())
+        self.model.insert(id, |id| text_of(&self.text, &self.spans, id));
+        Ok(None)
     }
 
     /// Adds a token that stands beside the model. One that the model already has must have the same id.
@@ -99,27 +140,26 @@ impl Vocabulary {
 
     /// The number of the model's own tokens.
     pub(crate) fn model_len(&self) -> usize {
-        self.model.len()
+        self.model.ids.len()
     }
 
     pub(crate) fn token(&self, id: u32) -> Option<&str> {
-        let (start, end) = *self.spans.get(id as usize)?;
-        self.text.get(start as usize..end as usize)
+        (*self.spans.get(id as usize)? != GAP).then(|| text_of(&self.text, &self.spans, id))
     }
 
     /// The id of any token.
     pub(crate) fn id(&self, token: &str) -> Option<u32> {
-        self.added.get(token).or_else(|| self.model.get(token)).copied()
+        self.added.get(token).copied().or_else(|| self.model_id(token))
     }
 
     /// The id of a token of the model itself.
     pub(crate) fn model_id(&self, token: &str) -> Option<u32> {
-        self.model.get(token).copied()
+        self.model.get(token, |id| text_of(&self.text, &self.spans, id))
     }
 
     /// The model's own tokens, in no order.
     pub(crate) fn model_tokens(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.model.iter().map(|(token, id)| (&**token, *id))
+        self.model.iter().map(|id| (text_of(&self.text, &self.spans, id), id))
     }
 
     /// Checks an id that a file names elsewhere.
@@ -131,6 +171,12 @@ impl Vocabulary {
             }
         }
     }
+}
+
+/// The text of a token that is there. Apart from [`Vocabulary`], of which another part may be borrowed.
+fn text_of<'a>(text: &'a str, spans: &[(u32, u32)], id: u32) -> &'a str {
+    let (start, end) = spans[id as usize];
+    &text[start as usize..end as usize]
 }
 
 #[cfg(test)]

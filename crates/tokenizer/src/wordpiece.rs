@@ -11,7 +11,7 @@ use crate::error::{Error, quote};
 use crate::pipeline::Pipeline;
 use crate::template::Template;
 use crate::tokenizer::{Engine, Kind, Parts, Tokenizer};
-use crate::vocabulary::{Map, Vocabulary};
+use crate::vocabulary::{Index, Vocabulary};
 
 /// The longest word, in characters, that a tokenizer may be told to cut up. The limit in use is 100. Cutting may take time
 /// that grows with its square, and this keeps a file from turning a long text without spaces into a hang.
@@ -171,8 +171,10 @@ impl AddedTokens {
 /// The vocabulary as the cutting needs it. Pieces that begin a word are looked up in the [`Vocabulary`].
 #[derive(Debug)]
 pub(crate) struct Pieces {
-    /// Pieces that continue a word, without their prefix.
-    continuing: Map<Box<str>>,
+    /// Pieces that continue a word, by their text without the prefix.
+    continuing: Index,
+    /// Bytes of the prefix.
+    prefix: usize,
     /// The longest piece of each sort, in bytes.
     longest_initial: usize,
     longest_continuing: usize,
@@ -182,22 +184,32 @@ pub(crate) struct Pieces {
 
 impl Pieces {
     fn new(vocabulary: &Vocabulary, prefix: &str, unknown: u32, max_word: usize) -> Self {
-        let continuing: Map<Box<str>> = vocabulary
-            .model_tokens()
-            .filter_map(|(token, id)| Some((token.strip_prefix(prefix)?.into(), id)))
-            .collect();
-        Self {
-            longest_initial: vocabulary.model_tokens().map(|(token, _)| token.len()).max().unwrap_or(0),
-            longest_continuing: continuing.keys().map(|piece| piece.len()).max().unwrap_or(0),
-            continuing,
+        let mut pieces = Self {
+            continuing: Index::default(),
+            prefix: prefix.len(),
+            longest_initial: 0,
+            longest_continuing: 0,
             unknown,
             max_word,
+        };
+        for (token, id) in vocabulary.model_tokens() {
+            pieces.longest_initial = pieces.longest_initial.max(token.len());
+            if let Some(piece) = token.strip_prefix(prefix) {
+                pieces.longest_continuing = pieces.longest_continuing.max(piece.len());
+                pieces.continuing.insert(id, |id| continuing_text(vocabulary, prefix.len(), id));
+            }
         }
+        pieces
     }
 
     pub(crate) fn matcher<'a>(&'a self, vocabulary: &'a Vocabulary) -> Matcher<'a> {
         Matcher { pieces: self, vocabulary }
     }
+}
+
+/// The text of a piece that continues a word.
+fn continuing_text(vocabulary: &Vocabulary, prefix: usize, id: u32) -> &str {
+    vocabulary.token(id).and_then(|token| token.get(prefix..)).unwrap_or_default()
 }
 
 /// A piece of a word: its id and its bytes.
@@ -239,8 +251,12 @@ impl Matcher<'_> {
         let mut end = word.floor_char_boundary(start.saturating_add(longest).min(word.len()));
         while end > start {
             let text = &word[start..end];
-            let id =
-                if start == 0 { self.vocabulary.model_id(text) } else { self.pieces.continuing.get(text).copied() };
+            let id = if start == 0 {
+                self.vocabulary.model_id(text)
+            } else {
+                let Pieces { continuing, prefix, .. } = self.pieces;
+                continuing.get(text, |id| continuing_text(self.vocabulary, *prefix, id))
+            };
             if let Some(id) = id {
                 return Some(Piece { id, start, end });
             }

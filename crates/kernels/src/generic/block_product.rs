@@ -97,12 +97,9 @@ unsafe impl<S: Simd> BlockProduct<S> for WholeCodes {
             for r in 0..ROWS {
                 sums[r] = [S::splat_i32((*rows[r]).correction); PANELS];
             }
-            // As a plain loop, its speed would depend by 5 % on where the linker happens to put it.
-            for four in (0..BLOCK / 4).step_by(2) {
+            for four in 0..BLOCK / 4 {
                 add_pairs::<S, ROWS, PANELS, false>(&mut sums, codes, weights, four);
                 add_pairs::<S, ROWS, PANELS, true>(&mut sums, codes, weights, four);
-                add_pairs::<S, ROWS, PANELS, false>(&mut sums, codes, weights, four + 1);
-                add_pairs::<S, ROWS, PANELS, true>(&mut sums, codes, weights, four + 1);
             }
             sums
         }

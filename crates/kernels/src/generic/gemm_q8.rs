@@ -26,9 +26,10 @@ pub(crate) struct GemmQ8 {
     pub(crate) out: Output,
 }
 
-/// Blocks of K that all rows are multiplied with before the next are taken: so few that the weights of a strip stay in the
-/// first-level cache from one tile of rows to the next. Sums of parts are added in their order, for every shape of tile.
-const BLOCKS_OF_A_PART: usize = 16;
+/// Blocks of K, times the panels of a strip, that all rows are multiplied with before the next are taken: so few that the
+/// weights stay in the first-level cache from one tile of rows to the next. Sums of parts are added in their order, for every
+/// shape of tile.
+const BLOCKS_OF_A_PART: usize = 64;
 
 /// # Safety
 /// The instruction set must be present; `args` must describe readable inputs and an output writable by this call alone.
@@ -39,7 +40,8 @@ pub(crate) unsafe fn gemm<S: Simd, B: BlockProduct<S>>(args: &GemmQ8) {
         for_panel_strips!(S, 0..args.panels, |panel, PANELS| {
             let weights: [*const u8; PANELS] =
                 std::array::from_fn(|p| args.weights.add((panel + p) * args.blocks * RECORD_BYTES));
-            let blocks_of_a_part = if args.out.takes_parts() { BLOCKS_OF_A_PART } else { args.blocks.max(1) };
+            let blocks_of_a_part =
+                if args.out.takes_parts() { BLOCKS_OF_A_PART / S::STRIP } else { args.blocks.max(1) };
             // A layer without inputs still has a bias.
             for start in (0..args.blocks.max(1)).step_by(blocks_of_a_part) {
                 let blocks = start..args.blocks.min(start + blocks_of_a_part);
@@ -48,14 +50,17 @@ pub(crate) unsafe fn gemm<S: Simd, B: BlockProduct<S>>(args: &GemmQ8) {
                     args.rows.clone(),
                     #[inline(always)]
                     |Range { start: mut row, end }| {
-                        while end - row >= 3 {
+                        // Four rows are better as two and two than as three and one.
+                        while end - row == 3 || end - row > 4 {
                             tile::<S, B, 3, PANELS>(args, weights, blocks.clone(), &out, row);
                             row += 3;
                         }
-                        match end - row {
-                            2 => tile::<S, B, 2, PANELS>(args, weights, blocks.clone(), &out, row),
-                            1 => tile::<S, B, 1, PANELS>(args, weights, blocks.clone(), &out, row),
-                            _ => {}
+                        while end - row >= 2 {
+                            tile::<S, B, 2, PANELS>(args, weights, blocks.clone(), &out, row);
+                            row += 2;
+                        }
+                        if end - row == 1 {
+                            tile::<S, B, 1, PANELS>(args, weights, blocks.clone(), &out, row);
                         }
                     },
                 );

@@ -62,6 +62,12 @@ pub(super) fn finish(epilogue: Epilogue, before: f32, sum: Bounded) -> Bounded {
             let value = f64::from(before) + sum.value;
             Bounded { value, error: sum.error + EPSILON * (value.abs() + sum.value.abs()) }
         }
+        Epilogue::Multiply => {
+            let (before, value) = (f64::from(before), f64::from(before) * sum.value);
+            Bounded { value, error: before.abs() * sum.error + EPSILON * value.abs() + UNDERFLOW }
+        }
+        Epilogue::Activate(Activation::Silu) => activated(sum.value / (1.0 + (-sum.value).exp())),
+        Epilogue::Activate(Activation::Tanh) => activated(sum.value.tanh()),
         Epilogue::Activate(Activation::Relu) => Bounded { value: sum.value.max(0.0), error: sum.error },
         Epilogue::Activate(Activation::Gelu) => {
             activated(sum.value / 2.0 * (1.0 + erf(sum.value * std::f64::consts::FRAC_1_SQRT_2)))
@@ -107,6 +113,18 @@ pub(super) fn layer_norm(x: &[f32], gain: &[f32], shift: &[f32], epsilon: f32) -
         }
     };
     x.iter().zip(gain).zip(shift).map(one).collect()
+}
+
+/// A row of an `RMSNorm`.
+pub(super) fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32) -> Vec<Bounded> {
+    let n = x.len() as f64;
+    let mean_square = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n;
+    let inverse = 1.0 / (mean_square + f64::from(epsilon)).sqrt();
+    let one = |(&x, &gain): (&f32, &f32)| {
+        let value = f64::from(x) * inverse * f64::from(gain);
+        Bounded { value, error: (n + 8.0) * EPSILON * value.abs() + UNDERFLOW }
+    };
+    x.iter().zip(gain).map(one).collect()
 }
 
 /// What one query of a head gathers from the values.
