@@ -7,7 +7,8 @@
 //! the same integers either way.
 //!
 //! The weights' codes lie in memory as `code + 128`, for instructions that multiply unsigned with signed bytes; each
-//! activation block carries the term that takes the 128 out again, `-128 * sum of codes`.
+//! activation block carries the term that takes the 128 out again, `-128 * sum of codes`. Where the instructions want signed
+//! weights ([`ByteDot::WEIGHT_OFFSET`]), that term is 0.
 
 use std::marker::PhantomData;
 use std::sync::atomic::{Ordering, compiler_fence};
@@ -31,7 +32,7 @@ const LOW_BITS: u32 = 6;
 #[repr(C, align(16))]
 pub(crate) struct QuantizedBlock {
     pub(crate) scale: f32,
-    /// What the unsigned weights add too much, for the codes or for their high parts.
+    /// Takes out what the 128 in the weights add, for the codes or for their high parts.
     correction: i32,
     /// The same for the low parts.
     low_correction: i32,
@@ -65,7 +66,7 @@ pub(crate) unsafe trait BlockProduct<S: Simd> {
     ) -> [[S::I32; PANELS]; ROWS];
 }
 
-/// Whole codes, multiplied as 16-bit numbers two at a time (`vpmaddwd` on x86).
+/// Whole codes, multiplied as 16-bit numbers two at a time (`vpmaddwd` on x86, `smlal` on Arm).
 ///
 /// On AVX2 that is per 32 products two multiplications, against three vector operations on the same ports for the product of
 /// bytes with its sign fix-up, and there is no saturation to guard against.
@@ -153,7 +154,8 @@ unsafe impl<S: Simd, D: ByteDot<S>> BlockProduct<S> for SplitCodes<D> {
             // Codes of a block without finite values may be anything, and wrap.
             let high = in_place.map(|code| code.wrapping_add(half) >> low_bits);
             let low: [i16; BLOCK] = std::array::from_fn(|i| in_place[i].wrapping_sub(high[i] << low_bits));
-            let correction = |codes: &[i16; BLOCK]| -128 * codes.iter().map(|&code| i32::from(code)).sum::<i32>();
+            let correction =
+                |codes: &[i16; BLOCK]| -D::WEIGHT_OFFSET * codes.iter().map(|&code| i32::from(code)).sum::<i32>();
             (*to).correction = correction(&high);
             (*to).low_correction = correction(&low);
             (*to).low_bits = low_bits;

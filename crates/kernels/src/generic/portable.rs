@@ -18,6 +18,7 @@ unsafe impl Simd for Portable {
     type F32 = [f32; LANES];
     type I32 = [i32; LANES];
     type I16 = [i16; 2 * LANES];
+    type Pair = [i16; 2];
 
     const STRIP: usize = 1;
 
@@ -148,23 +149,23 @@ unsafe impl Simd for Portable {
         std::array::from_fn(|i| i16::from(bytes[2 * i + usize::from(ODD)]))
     }
     #[inline(always)]
-    unsafe fn splat_pair(from: *const i16) -> Self::I16 {
+    unsafe fn splat_pair(from: *const i16) -> Self::Pair {
         // SAFETY: the caller gives two readable values.
-        let pair = unsafe { from.cast::<[i16; 2]>().read_unaligned() };
-        std::array::from_fn(|i| pair[i % 2])
+        unsafe { from.cast::<Self::Pair>().read_unaligned() }
     }
     #[inline(always)]
-    unsafe fn dot_pairs(sum: Self::I32, a: Self::I16, b: Self::I16) -> Self::I32 {
-        std::array::from_fn(|i| {
-            let (even, odd) = (2 * i, 2 * i + 1);
-            sum[i] + i32::from(a[even]) * i32::from(b[even]) + i32::from(a[odd]) * i32::from(b[odd])
-        })
+    unsafe fn dot_pairs(sum: Self::I32, a: Self::I16, b: Self::Pair) -> Self::I32 {
+        let b = b.map(i32::from);
+        std::array::from_fn(|i| sum[i] + i32::from(a[2 * i]) * b[0] + i32::from(a[2 * i + 1]) * b[1])
     }
 }
 
 // SAFETY: as above.
 unsafe impl ByteDot<Portable> for Portable {
     type Bytes = [u8; 4 * LANES];
+    type Four = [i8; 4];
+
+    const WEIGHT_OFFSET: i32 = 128;
 
     #[inline(always)]
     unsafe fn load(from: *const u8) -> Self::Bytes {
@@ -172,15 +173,14 @@ unsafe impl ByteDot<Portable> for Portable {
         unsafe { from.cast::<Self::Bytes>().read_unaligned() }
     }
     #[inline(always)]
-    unsafe fn splat_four(from: *const u8) -> Self::Bytes {
+    unsafe fn splat_four(from: *const u8) -> Self::Four {
         // SAFETY: the caller gives four readable bytes.
-        let four = unsafe { from.cast::<[u8; 4]>().read_unaligned() };
-        std::array::from_fn(|i| four[i % 4])
+        unsafe { from.cast::<Self::Four>().read_unaligned() }
     }
     #[inline(always)]
-    unsafe fn dot_fours(sum: [i32; LANES], a: Self::Bytes, b: Self::Bytes) -> [i32; LANES] {
+    unsafe fn dot_fours(sum: [i32; LANES], a: Self::Bytes, b: Self::Four) -> [i32; LANES] {
         std::array::from_fn(|lane| {
-            let products = (4 * lane..4 * lane + 4).map(|i| i32::from(a[i]) * i32::from(b[i] as i8));
+            let products = (0..4).map(|i| i32::from(a[4 * lane + i]) * i32::from(b[i]));
             sum[lane] + products.sum::<i32>()
         })
     }

@@ -15,8 +15,10 @@ pub(crate) unsafe trait Simd: Copy {
     type F32: Copy;
     /// Sixteen `i32`.
     type I32: Copy;
-    /// Thirty-two `i16`.
+    /// Thirty-two `i16` in pairs, in the registers as the instruction set multiplies them best.
     type I16: Copy;
+    /// The same two `i16` for every lane.
+    type Pair: Copy;
 
     /// Panels that a GEMM tile covers side by side: as many as keep the multipliers busy with few rows, within the
     /// registers.
@@ -69,26 +71,32 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn to_f32(a: Self::I32) -> Self::F32;
     /// The bytes at even (`ODD == false`) or odd places among the 64 unsigned ones at `from`, widened.
     unsafe fn load_alternate_u8<const ODD: bool>(from: *const u8) -> Self::I16;
-    /// The two `i16` at `from`, repeated sixteen times.
-    unsafe fn splat_pair(from: *const i16) -> Self::I16;
-    /// `sum[i] + a[2i] * b[2i] + a[2i + 1] * b[2i + 1]`, exact while the sum fits.
-    unsafe fn dot_pairs(sum: Self::I32, a: Self::I16, b: Self::I16) -> Self::I32;
+    /// The two `i16` at `from`.
+    unsafe fn splat_pair(from: *const i16) -> Self::Pair;
+    /// `sum[i] + a[2i] * b[0] + a[2i + 1] * b[1]`, exact while the sum fits.
+    unsafe fn dot_pairs(sum: Self::I32, a: Self::I16, b: Self::Pair) -> Self::I32;
 }
 
-/// Products of unsigned with signed bytes, four to a 32-bit lane, on instruction sets that have them.
+/// Products of the bytes of weights with signed bytes, four to a 32-bit lane, on instruction sets that have them.
 ///
 /// # Safety
 /// As for [`Simd`].
 pub(crate) unsafe trait ByteDot<S: Simd> {
     /// Sixty-four bytes.
     type Bytes: Copy;
+    /// The same four bytes for every lane.
+    type Four: Copy;
 
-    /// Reads 64 bytes; `from` needs no alignment.
+    /// What [`load`](Self::load) leaves added to each weight's code: the 128 with which it lies in memory, where the
+    /// instructions take weights as unsigned, or 0.
+    const WEIGHT_OFFSET: i32;
+
+    /// Reads the codes of 64 weights; `from` needs no alignment.
     unsafe fn load(from: *const u8) -> Self::Bytes;
-    /// The four bytes at `from`, repeated sixteen times.
-    unsafe fn splat_four(from: *const u8) -> Self::Bytes;
-    /// `sum[i]` plus the four products of lane `i`, of `a` unsigned with `b` signed; exact while the sum fits.
-    unsafe fn dot_fours(sum: S::I32, a: Self::Bytes, b: Self::Bytes) -> S::I32;
+    /// The four bytes at `from`.
+    unsafe fn splat_four(from: *const u8) -> Self::Four;
+    /// `sum[i]` plus the four products of lane `i`, of what `load` has read with signed bytes; exact while the sum fits.
+    unsafe fn dot_fours(sum: S::I32, a: Self::Bytes, b: Self::Four) -> S::I32;
     /// `sum * 2^bits + addend` in every lane.
     unsafe fn shift_and_add(sum: S::I32, bits: u32, addend: i32) -> S::I32;
 }

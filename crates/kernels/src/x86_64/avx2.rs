@@ -21,6 +21,7 @@ unsafe impl Simd for Avx2 {
     type F32 = [__m256; 2];
     type I32 = [__m256i; 2];
     type I16 = [__m256i; 2];
+    type Pair = __m256i;
 
     const STRIP: usize = 1;
 
@@ -213,14 +214,14 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn splat_pair(from: *const i16) -> Self::I16 {
+    unsafe fn splat_pair(from: *const i16) -> __m256i {
         // SAFETY: two readable values, AVX2 present.
-        unsafe { [_mm256_set1_epi32(from.cast::<i32>().read_unaligned()); 2] }
+        unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }
     #[inline(always)]
-    unsafe fn dot_pairs(sum: Self::I32, a: Self::I16, b: Self::I16) -> Self::I32 {
+    unsafe fn dot_pairs(sum: Self::I32, a: Self::I16, b: __m256i) -> Self::I32 {
         // SAFETY: AVX2 present.
-        unsafe { halves!(|sum, a, b| _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))) }
+        unsafe { halves!(|sum, a| _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))) }
     }
 }
 

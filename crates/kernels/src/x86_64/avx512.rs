@@ -17,6 +17,7 @@ unsafe impl Simd for Avx512 {
     type F32 = __m512;
     type I32 = __m512i;
     type I16 = __m512i;
+    type Pair = __m512i;
 
     const STRIP: usize = 4;
 
@@ -206,6 +207,10 @@ unsafe impl Simd for Avx512 {
 // SAFETY: as above.
 unsafe impl ByteDot<Avx512> for Avx512 {
     type Bytes = __m512i;
+    type Four = __m512i;
+
+    /// `vpdpbusd` multiplies unsigned with signed bytes.
+    const WEIGHT_OFFSET: i32 = 128;
 
     #[inline(always)]
     unsafe fn load(from: *const u8) -> __m512i {

@@ -14,6 +14,10 @@ pub(crate) struct AvxVnni;
 // AVX-VNNI and what `Avx2` needs on the host; pointers are as valid as the trait's callers promise.
 unsafe impl ByteDot<Avx2> for AvxVnni {
     type Bytes = [__m256i; 2];
+    type Four = __m256i;
+
+    /// `vpdpbusd` multiplies unsigned with signed bytes.
+    const WEIGHT_OFFSET: i32 = 128;
 
     #[inline(always)]
     unsafe fn load(from: *const u8) -> Self::Bytes {
@@ -21,14 +25,14 @@ unsafe impl ByteDot<Avx2> for AvxVnni {
         unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())] }
     }
     #[inline(always)]
-    unsafe fn splat_four(from: *const u8) -> Self::Bytes {
+    unsafe fn splat_four(from: *const u8) -> __m256i {
         // SAFETY: four readable bytes, AVX2 present.
-        unsafe { [_mm256_set1_epi32(from.cast::<i32>().read_unaligned()); 2] }
+        unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }
     #[inline(always)]
-    unsafe fn dot_fours(sum: [__m256i; 2], a: Self::Bytes, b: Self::Bytes) -> [__m256i; 2] {
+    unsafe fn dot_fours(sum: [__m256i; 2], a: Self::Bytes, b: __m256i) -> [__m256i; 2] {
         // SAFETY: AVX-VNNI present.
-        unsafe { [_mm256_dpbusd_avx_epi32(sum[0], a[0], b[0]), _mm256_dpbusd_avx_epi32(sum[1], a[1], b[1])] }
+        unsafe { [_mm256_dpbusd_avx_epi32(sum[0], a[0], b), _mm256_dpbusd_avx_epi32(sum[1], a[1], b)] }
     }
     #[inline(always)]
     unsafe fn shift_and_add(sum: [__m256i; 2], bits: u32, addend: i32) -> [__m256i; 2] {
