@@ -8,11 +8,16 @@ use crate::kernels::Kernels;
 
 /// An instruction-set family with kernels of its own.
 ///
-/// The order is the order of preference: a later variant is faster on a host that has it.
+/// The order is the order of preference: a later variant is faster on a host that has it. There are all variants on every
+/// architecture; those of another one are never available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Plain Rust, left to the compiler to vectorise for the build target; the reference for every other body.
     Portable,
+    /// 64-bit Arm (NEON is part of its base).
+    Neon,
+    /// 64-bit Arm with `dotprod`, products of bytes (Arm's processors from Cortex-A75 and Neoverse N1, 2018, Apple's M1, 2020).
+    NeonDot,
     /// x86-64 with AVX2, FMA and F16C (Intel Haswell 2013, AMD Excavator 2015, and later).
     Avx2,
     /// AVX2 and AVX-VNNI (Intel's client processors from Alder Lake, 2021).
@@ -26,7 +31,7 @@ pub const ISA_VARIABLE: &str = "DOCENT_ISA";
 
 impl Isa {
     /// Every instruction set this crate knows, slowest first.
-    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni];
+    pub const ALL: [Isa; 6] = [Isa::Portable, Isa::Neon, Isa::NeonDot, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni];
 
     /// The best instruction set of this host, not above the one that `DOCENT_ISA` names.
     ///
@@ -61,21 +66,35 @@ impl Isa {
             let avx512 = avx512 && is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512vl");
             match self {
                 Isa::Portable => true,
+                Isa::Neon | Isa::NeonDot => false,
                 Isa::Avx2 => avx2,
                 Isa::AvxVnni => avx2 && is_x86_feature_detected!("avxvnni"),
                 Isa::Avx512Vnni => avx2 && avx512 && is_x86_feature_detected!("avx512vnni"),
             }
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        {
+            use std::arch::is_aarch64_feature_detected;
+            let neon = is_aarch64_feature_detected!("neon");
+            match self {
+                Isa::Portable => true,
+                Isa::Neon => neon,
+                Isa::NeonDot => neon && is_aarch64_feature_detected!("dotprod"),
+                Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => false,
+            }
+        }
+        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
         {
             self == Isa::Portable
         }
     }
 
-    /// The name that `DOCENT_ISA` takes: `portable`, `avx2`, `avx-vnni`, `avx512-vnni`.
+    /// The name that `DOCENT_ISA` takes: `portable`, `neon`, `neon-dot`, `avx2`, `avx-vnni`, `avx512-vnni`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
+            Isa::Neon => "neon",
+            Isa::NeonDot => "neon-dot",
             Isa::Avx2 => "avx2",
             Isa::AvxVnni => "avx-vnni",
             Isa::Avx512Vnni => "avx512-vnni",
@@ -89,6 +108,10 @@ impl Isa {
     pub(crate) fn kernels(self) -> &'static Kernels {
         assert!(self.is_available(), "this host has no {self} instructions");
         match self {
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Isa::Neon => &crate::aarch64::neon::KERNELS,
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Isa::NeonDot => &crate::aarch64::neon_dot::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &crate::x86_64::avx2::KERNELS,
             #[cfg(target_arch = "x86_64")]
@@ -108,7 +131,7 @@ impl fmt::Display for Isa {
 
 /// The name is not one of an instruction set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown instruction set `{name}`, expected one of portable, avx2, avx-vnni, avx512-vnni")]
+#[error("unknown instruction set `{name}`, expected one of portable, neon, neon-dot, avx2, avx-vnni, avx512-vnni")]
 pub struct UnknownIsa {
     /// The name as given.
     pub name: String,

@@ -107,6 +107,8 @@
 //! algebra, and back ends other than the CPU. The set of operations is kept small so that another back end can
 //! implement it.
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod aarch64;
 mod buffer;
 mod executor;
 mod generic;

@@ -248,7 +248,7 @@ pub(crate) mod tests {
 
     /// The codes of a block as the instruction set's `quantize` has written it, in the order of K.
     pub(crate) fn codes(isa: Isa, block: &QuantizedBlock) -> Vec<i32> {
-        if matches!(isa, Isa::Portable | Isa::Avx2) {
+        if matches!(isa, Isa::Portable | Isa::Neon | Isa::Avx2) {
             // SAFETY: these instruction sets write whole codes.
             return unsafe { block.codes.whole }.map(i32::from).to_vec();
         }
