@@ -3,7 +3,7 @@
 
 usage: hot_loops.py ASSEMBLY [--list]
 
-ASSEMBLY is what `cargo rustc -p docent-kernels --release --lib -- --emit=asm` writes. Hot code is every basic block, inside a loop
+ASSEMBLY is what `cargo rustc -p docent-kernels --release --lib -- --emit=asm` writes, for x86-64 or 64-bit Arm. Hot code is every basic block, inside a loop
 of an entry point (gemm_q8, gemm_f32, gemm_f16, gemm_bf16, attention) of an instruction set with vectors, that contains one of
 the multiplications or conversions named below. The check fails if such a block stores more than one vector register to the
 stack for every 24 of them, and if an entry point has no such block, which would mean that nothing was checked.
@@ -17,12 +17,13 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-ENTRY = re.compile(r"^_ZN14docent_kernels6x86_64\d+(\w+?)\d(gemm_q8|gemm_f32|gemm_f16|gemm_bf16|attention)17h\w+E:$")
+ENTRY = re.compile(r"^_ZN14docent_kernels(?:6x86_64|7aarch64)\d+(\w+?)\d(gemm_q8|gemm_f32|gemm_f16|gemm_bf16|attention)17h\w+E:$")
 LABEL = re.compile(r"^(\.L\w+):")
-JUMP = re.compile(r"^\s+j\w+\s+(\.L\w+)")
-SPILL = re.compile(r"^\s+vmov\S+\s+%[xyz]mm\d+,.*\(%rsp\)")
-MULTIPLY = {"gemm_q8": ("vpmaddwd", "vpdpbusd", "vcvtdq2ps"), "gemm_f32": ("vfmadd",), "gemm_f16": ("vfmadd",),
-            "gemm_bf16": ("vfmadd",), "attention": ("vfmadd",)}
+JUMP = re.compile(r"^\s+(?:j\w+|b(?:\.\w+)?|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#\d+,)\s+(\.L\w+)")
+SPILL = re.compile(r"^\s+(?:vmov\S+\s+%[xyz]mm\d+,.*\(%rsp\)|stu?[rp]\s+q\d+,.*\[sp)")
+MULTIPLY_FLOAT = ("vfmadd", "fmla")
+MULTIPLY = {"gemm_q8": ("vpmaddwd", "vpdpbusd", "vcvtdq2ps", "smlal", "smull", "sdot", "scvtf"), "gemm_f32": MULTIPLY_FLOAT,
+            "gemm_f16": MULTIPLY_FLOAT, "gemm_bf16": MULTIPLY_FLOAT, "attention": MULTIPLY_FLOAT}
 
 
 def functions(lines):
@@ -50,7 +51,7 @@ def blocks_in_loops(body):
             if block and any(first <= start and i - 1 <= last for first, last in loops):
                 yield label, block
             label, block, start = found[1], [], i
-        elif not line.lstrip().startswith((".", "#")):
+        elif not line.lstrip().startswith((".", "#", "//")):
             block.append(line)
             if JUMP.match(line):
                 if any(first <= start and i <= last for first, last in loops):
