@@ -135,3 +135,23 @@ fn what_cannot_be_written_or_read_is_known_before_anything_is_measured() {
         assert!(error.contains("texts.json") && error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn kernels_are_measured_beside_the_peak() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kernels.json");
+    let output = docent().args(["bench", "--kernels", "--quick", "--json"]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("KERNEL") && text.contains("OF PEAK") && text.contains("128 x 384 x 1536"), "{text}");
+    let line: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let written: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(line, written);
+    assert!(line["peak_int8_gmac_s"].as_f64().unwrap() > 0.0);
+    for kernel in line["kernels"].as_array().unwrap() {
+        assert!(kernel["ms"].as_f64().unwrap() > 0.0, "{kernel}");
+        assert_eq!(kernel["gmac_s"].is_null(), kernel["kernel"].as_str().unwrap().ends_with("norm"), "{kernel}");
+    }
+    let output = docent().args(["bench", "--kernels", "-m", "x"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}

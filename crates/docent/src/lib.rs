@@ -62,7 +62,8 @@ pub mod model_ref;
 mod options;
 
 pub use docent_gguf as gguf;
-pub use docent_kernels::{ISA_VARIABLE, Isa, OperationTest, SelfTest, UnknownIsa, host, self_test};
+pub use docent_kernels::{ISA_VARIABLE, Isa, UnknownIsa, host};
+pub use docent_kernels::{KernelRate, OperationTest, Rates, SelfTest, measure_rates, self_test};
 pub use docent_models::convert;
 pub use docent_models::{Description, Format, Inspection, Prompts, TensorInfo, inspect, supported_architectures};
 pub use docent_tokenizer as tokenizer;

@@ -25,6 +25,9 @@ pub(crate) struct Kernels {
     pub(crate) rms_norm: unsafe fn(row: *mut f32, columns: usize, weight: *const f32, epsilon: f32),
     pub(crate) add_decoded: unsafe fn(ty: WeightType, bytes: *const u8, columns: usize, out: *mut f32),
     pub(crate) attention: unsafe fn(&AttentionHead),
+    /// The loops of [`crate::generic::peak`]: multiply-accumulates of codes and of `f32`.
+    pub(crate) multiply_codes: unsafe fn(rounds: usize, data: *const u8, out: *mut f32) -> usize,
+    pub(crate) multiply_floats: unsafe fn(rounds: usize, data: *const u8, out: *mut f32) -> usize,
     /// Elementary functions, for the tests of their errors: each replaces `count` values, a multiple of sixteen.
     #[cfg(test)]
     pub(crate) exp: unsafe fn(values: *mut f32, count: usize),
@@ -84,6 +87,16 @@ macro_rules! kernel_table {
             // SAFETY: passed on from the caller, compiled for the instruction set.
             unsafe { crate::generic::attention::attention::<$simd>(args) }
         }
+        $($(#[$attribute])*)?
+        unsafe fn multiply_codes(rounds: usize, data: *const u8, out: *mut f32) -> usize {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::peak::multiply_codes::<$simd, $product>(rounds, data, out) }
+        }
+        $($(#[$attribute])*)?
+        unsafe fn multiply_floats(rounds: usize, data: *const u8, out: *mut f32) -> usize {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::peak::multiply_floats::<$simd>(rounds, data, out) }
+        }
         #[cfg(test)]
         $($(#[$attribute])*)?
         unsafe fn exp(values: *mut f32, count: usize) {
@@ -103,6 +116,8 @@ macro_rules! kernel_table {
             rms_norm,
             add_decoded,
             attention,
+            multiply_codes,
+            multiply_floats,
             #[cfg(test)]
             exp,
         };

@@ -127,15 +127,6 @@ impl Comparison {
     }
 }
 
-fn type_name(ty: WeightType) -> &'static str {
-    match ty {
-        WeightType::F32 => "F32",
-        WeightType::F16 => "F16",
-        WeightType::Bf16 => "BF16",
-        WeightType::Q8_0 => "Q8_0",
-    }
-}
-
 /// A matrix of these rows, in memory that was full of NaN.
 fn matrix(executor: &mut Executor, rows: usize, columns: usize, values: &[f32]) -> Matrix {
     let mut matrix = unwritten(executor, rows, columns);
@@ -169,7 +160,7 @@ fn embed(executor: &mut Executor, random: &mut Random, ty: WeightType) -> Operat
         }
         executor.recycle(out);
     }
-    comparison.of(format!("embed {}", type_name(ty)))
+    comparison.of(format!("embed {}", ty.name()))
 }
 
 fn table(encoded: &Encoded) -> EmbeddingTable {
@@ -255,7 +246,7 @@ fn linear(executor: &mut Executor, random: &mut Random, ty: WeightType) -> Vec<O
         executor.recycle(x);
     }
     let named = EPILOGUES.iter().zip(comparisons);
-    named.map(|((name, _), comparison)| comparison.of(format!("linear {} {name}", type_name(ty)))).collect()
+    named.map(|((name, _), comparison)| comparison.of(format!("linear {} {name}", ty.name()))).collect()
 }
 
 /// Rows that are made so that codes of any number of bits hold them.

@@ -64,6 +64,12 @@ pub(crate) unsafe trait BlockProduct<S: Simd> {
         rows: [*const QuantizedBlock; ROWS],
         weights: [*const u8; PANELS],
     ) -> [[S::I32; PANELS]; ROWS];
+
+    /// Products that one multiplication adds to each lane.
+    const DEPTH: usize;
+
+    /// One multiplication, of the first of 64 weights with the first codes at `codes`: what the peak is measured with.
+    unsafe fn multiply(sum: S::I32, weights: *const u8, codes: *const u8) -> S::I32;
 }
 
 /// Whole codes, multiplied as 16-bit numbers two at a time (`vpmaddwd` on x86, `smlal` on Arm).
@@ -104,6 +110,14 @@ unsafe impl<S: Simd> BlockProduct<S> for WholeCodes {
             }
             sums
         }
+    }
+
+    const DEPTH: usize = 2;
+
+    #[inline(always)]
+    unsafe fn multiply(sum: S::I32, weights: *const u8, codes: *const u8) -> S::I32 {
+        // SAFETY: as the caller promises.
+        unsafe { S::dot_pairs(sum, S::load_alternate_u8::<false>(weights), S::splat_pair(codes.cast())) }
     }
 }
 
@@ -198,6 +212,14 @@ unsafe impl<S: Simd, D: ByteDot<S>> BlockProduct<S> for SplitCodes<D> {
             }
             sums
         }
+    }
+
+    const DEPTH: usize = 4;
+
+    #[inline(always)]
+    unsafe fn multiply(sum: S::I32, weights: *const u8, codes: *const u8) -> S::I32 {
+        // SAFETY: as the caller promises.
+        unsafe { D::dot_fours(sum, D::load(weights), D::splat_four(codes)) }
     }
 }
 

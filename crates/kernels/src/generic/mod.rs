@@ -13,6 +13,7 @@ pub(crate) mod block_product;
 pub(crate) mod gemm_float;
 pub(crate) mod gemm_q8;
 pub(crate) mod math;
+pub(crate) mod peak;
 pub(crate) mod portable;
 pub(crate) mod rows;
 pub(crate) mod simd;

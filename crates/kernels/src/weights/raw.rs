@@ -21,6 +21,16 @@ pub(crate) const Q8_0_VALUES: usize = 32;
 pub(crate) const Q8_0_BYTES: usize = 2 + Q8_0_VALUES;
 
 impl WeightType {
+    /// Its name in GGUF: `F32`, `F16`, `BF16`, `Q8_0`.
+    pub fn name(self) -> &'static str {
+        match self {
+            WeightType::F32 => "F32",
+            WeightType::F16 => "F16",
+            WeightType::Bf16 => "BF16",
+            WeightType::Q8_0 => "Q8_0",
+        }
+    }
+
     /// Bytes of a row of `columns` values, or `None` if such a row cannot be encoded or its size overflows.
     pub fn row_bytes(self, columns: usize) -> Option<usize> {
         match self {

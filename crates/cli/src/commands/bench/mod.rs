@@ -2,6 +2,7 @@
 
 mod chart;
 mod html;
+mod kernels;
 mod markdown;
 mod measure;
 mod results;
@@ -43,6 +44,9 @@ pub(crate) struct Args {
     /// Measure less: a first impression within seconds
     #[arg(long)]
     quick: bool,
+    /// Measure the arithmetic instead of a model: multiply-accumulates a second of each kernel, and what the processor can do
+    #[arg(long, conflicts_with_all = ["model", "texts", "report", "threads", "quant", "offline"])]
+    kernels: bool,
 }
 
 /// Tokens that a text is cut to, if the model takes that many: what embedding models are commonly measured with.
@@ -73,6 +77,9 @@ enum Report<'c> {
 
 pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let files = Files::open(&args, console)?;
+    if args.kernels {
+        return kernels::run(args.quick, files.json, console);
+    }
     let texts = args.texts.as_deref().map_or_else(|| Ok(Texts::built_in()), Texts::read)?;
     let name = args.model.name()?;
     let model: ModelRef = name.parse()?;
