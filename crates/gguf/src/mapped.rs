@@ -1,4 +1,4 @@
-//! The one memory mapping of the project.
+//! The one mapping of a file in the project.
 
 #![allow(unsafe_code)]
 

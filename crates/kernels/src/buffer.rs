@@ -4,11 +4,8 @@
 
 use std::marker::PhantomData;
 
+use crate::memory::{CacheLine, Memory};
 use crate::weights::PANEL;
-
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct CacheLine([u8; 64]);
 
 /// Types for which every bit pattern is a value, so that zeroed memory may be read as them.
 ///
@@ -28,14 +25,20 @@ unsafe impl Plain for crate::generic::block_product::QuantizedBlock {}
 
 /// A fixed number of values, the first on a cache-line boundary.
 pub(crate) struct AlignedBuffer<T> {
-    lines: Vec<CacheLine>,
+    memory: Memory,
     len: usize,
     element: PhantomData<T>,
 }
 
 impl<T: Plain> AlignedBuffer<T> {
     pub(crate) fn zeroed(len: usize) -> Self {
-        AlignedBuffer { lines: vec![CacheLine([0; 64]); Self::lines_for(len)], len, element: PhantomData }
+        AlignedBuffer { memory: Memory::zeroed(Self::lines_for(len)), len, element: PhantomData }
+    }
+
+    /// As [`zeroed`](Self::zeroed), for one of many buffers that live as long as each other: those of a model's weights,
+    /// which are then on huge pages even if each is smaller than one.
+    pub(crate) fn zeroed_among_others(len: usize) -> Self {
+        AlignedBuffer { memory: Memory::zeroed_among_others(Self::lines_for(len)), len, element: PhantomData }
     }
 
     /// Cache lines that hold `len` values.
@@ -44,28 +47,25 @@ impl<T: Plain> AlignedBuffer<T> {
         bytes.div_ceil(size_of::<CacheLine>())
     }
 
-    /// Makes room for `len` values. Values already there are kept as whatever they were.
+    /// Makes room for `len` values. What they are then is not said.
     pub(crate) fn grow(&mut self, len: usize) {
-        let lines = Self::lines_for(len);
-        if lines > self.lines.len() {
-            self.lines.resize(lines, CacheLine([0; 64]));
-        }
+        self.memory.grow(Self::lines_for(len));
         self.len = len;
     }
 
     /// Values that fit without another allocation.
     pub(crate) fn capacity(&self) -> usize {
-        self.lines.len() * size_of::<CacheLine>() / size_of::<T>()
+        self.memory.lines() * size_of::<CacheLine>() / size_of::<T>()
     }
 
     pub(crate) fn as_slice(&self) -> &[T] {
-        // SAFETY: `lines` holds at least `len` initialised values of a `Plain` type, aligned to 64 bytes.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        // SAFETY: the memory holds at least `len` initialised values of a `Plain` type, aligned to 64 bytes.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.len) }
     }
 
     pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
         // SAFETY: as in `as_slice`, and `self` is borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.memory.as_mut_ptr().cast(), self.len) }
     }
 }
 
@@ -146,14 +146,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buffers_start_on_a_cache_line_and_keep_their_values() {
+    fn buffers_start_on_a_cache_line_and_have_their_length() {
         let mut buffer = AlignedBuffer::<f32>::zeroed(5);
         assert_eq!(buffer.as_slice(), [0.0; 5]);
         buffer.as_mut_slice().copy_from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0]);
         buffer.grow(100);
         assert_eq!(buffer.as_slice().as_ptr() as usize % 64, 0);
-        assert_eq!(buffer.as_slice()[..5], [1.0, 2.0, 3.0, 4.0, 5.0]);
-        assert_eq!(buffer.as_slice().len(), 100);
+        assert_eq!((buffer.as_slice().len(), buffer.capacity()), (100, 112));
+        buffer.grow(3);
+        assert_eq!((buffer.as_slice().len(), buffer.capacity()), (3, 112));
     }
 
     #[test]

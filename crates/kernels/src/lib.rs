@@ -73,6 +73,11 @@
 //! `[k][16 channels]` for floats; for `Q8_0` one record per block of 32 inputs, the sixteen scales and then the codes.
 //! The layouts are the same for every instruction set, private to this crate and never stored.
 //!
+//! On Linux, packed layers and large matrices lie in anonymous mappings that ask for huge pages: a model is loaded with a page
+//! fault for every 2 MiB, not every 4 KiB. Layers share such mappings, because most are smaller than a huge page; a mapping is given
+//! back with the last layer in it, so that of two models loaded one after the other, one may keep up to 32 MiB of the
+//! other. Small layers and matrices, other systems, and a system that refuses: plain heap memory.
+//!
 //! # Threads
 //!
 //! An executor runs inline or on a [`ThreadPool`], whose workers spin for some microseconds between the phases of a
@@ -115,6 +120,7 @@ mod generic;
 pub mod host;
 mod isa;
 mod kernels;
+mod memory;
 mod pooling;
 mod rates;
 mod self_test;

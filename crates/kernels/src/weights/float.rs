@@ -43,7 +43,7 @@ impl<T: Float> FloatPanels<T> {
         let rows: Vec<(RawMatrix<'_>, usize)> =
             parts.iter().flat_map(|&part| (0..part.rows()).map(move |row| (part, row))).collect();
         let panel_len = columns * PANEL;
-        let mut values = AlignedBuffer::<T>::zeroed(rows.len().div_ceil(PANEL) * panel_len);
+        let mut values = AlignedBuffer::<T>::zeroed_among_others(rows.len().div_ceil(PANEL) * panel_len);
         pack_panels(values.as_mut_slice(), panel_len, pool, |panel, out| {
             let mut decoded = vec![0.0; columns];
             for (channel, (part, row)) in rows.iter().skip(panel * PANEL).take(PANEL).enumerate() {

@@ -35,7 +35,7 @@ impl QuantizedPanels {
         let rows = parts.iter().map(RawMatrix::rows).sum::<usize>();
         let blocks = columns / BLOCK;
         let panel_bytes = blocks * RECORD_BYTES;
-        let mut records = AlignedBuffer::<u8>::zeroed(rows.div_ceil(PANEL) * panel_bytes);
+        let mut records = AlignedBuffer::<u8>::zeroed_among_others(rows.div_ceil(PANEL) * panel_bytes);
         pack_panels(records.as_mut_slice(), panel_bytes, pool, |panel, records| {
             let channels = (panel * PANEL..rows.min((panel + 1) * PANEL)).map(|row| row_of(parts, row));
             pack_panel(channels, records).map_err(|(channel, block)| WeightError::NotFinite {
