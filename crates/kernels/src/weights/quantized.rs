@@ -71,17 +71,36 @@ fn row_of<'a>(parts: &[RawMatrix<'a>], mut row: usize) -> &'a [u8] {
 fn pack_panel<'a>(channels: impl Iterator<Item = &'a [u8]>, records: &mut [u8]) -> Result<(), (usize, usize)> {
     for (channel, row) in channels.enumerate() {
         let blocks = row.as_chunks::<Q8_0_BYTES>().0;
-        for (block, (bytes, record)) in blocks.iter().zip(records.chunks_exact_mut(RECORD_BYTES)).enumerate() {
+        for (block, (bytes, record)) in blocks.iter().zip(records.as_chunks_mut::<RECORD_BYTES>().0).enumerate() {
             let (scale, codes) = q8_0_block(bytes);
             if !scale.is_finite() {
                 return Err((channel, block));
             }
             let (scales, packed) = record.split_at_mut(SCALES_BYTES);
             scales.as_chunks_mut().0[channel] = scale.to_ne_bytes();
-            for (four, codes) in packed.chunks_exact_mut(4 * PANEL).zip(codes.as_chunks::<4>().0) {
-                four.as_chunks_mut().0[channel] = PLACES.map(|place| codes[place] ^ 0x80);
+            let packed = packed.as_chunks_mut::<{ 4 * PANEL }>().0;
+            for (four, &codes) in packed.iter_mut().zip(codes.as_chunks().0) {
+                four.as_chunks_mut().0[channel] = stored(codes);
             }
         }
     }
     Ok(())
+}
+
+/// Four codes as they lie in a record: in the order of [`PLACES`], plus 128; all four at once in a register.
+fn stored(codes: [u8; 4]) -> [u8; 4] {
+    let codes = u32::from_le_bytes(codes);
+    let (outer, up, down) = (codes & 0xff00_00ff, codes << 8 & 0x00ff_0000, codes >> 8 & 0x0000_ff00);
+    ((outer | up | down) ^ 0x8080_8080).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_stored_in_their_places() {
+        let codes = [1, 2, 253, 128];
+        assert_eq!(stored(codes), PLACES.map(|place| codes[place] ^ 0x80));
+    }
 }
