@@ -33,8 +33,8 @@ pub(super) fn warnings(report: &Report) -> Vec<String> {
     }
     if report.memory.transparent_huge_pages.as_deref() == Some("never") {
         warnings.push(
-            "transparent huge pages are off, so that large weights take more address look-ups; write `always` to \
-             /sys/kernel/mm/transparent_hugepage/enabled"
+            "transparent huge pages are off, so that models take longer to load; write `madvise` to \
+             /sys/kernel/mm/transparent_hugepage/enabled, which gives them to programs that ask, as Docent does"
                 .to_owned(),
         );
     }
@@ -85,7 +85,7 @@ mod tests {
         assert!(bare.contains("AVX2, FMA and F16C"), "{bare}");
         let quota = warning(|report| report.threads.quota = Some(0.3));
         assert!(quota.contains("0.30 of a processor") && quota.contains("70 %"), "{quota}");
-        assert!(warning(|report| report.memory.transparent_huge_pages = Some("never".into())).contains("`always`"));
+        assert!(warning(|report| report.memory.transparent_huge_pages = Some("never".into())).contains("`madvise`"));
         let refused = warning(|report| {
             report.caches.hub.writable = false;
             report.caches.hub.reason = Some("read-only file system".into());
