@@ -96,7 +96,8 @@
 //! 3. add a variant to [`Isa`], with its name, its test for the host, and its table.
 //!
 //! The tests run on everything in [`Isa::available`], so they need no change; nor does [`self_test`], which compares every operation with
-//! plain arithmetic on the machine that a program ends up on.
+//! plain arithmetic on the machine that a program ends up on. What a developer's machine does not have, `.ci/emulate` runs in emulators:
+//! AVX-512 and AVX-VNNI in one, 64-bit Arm in another.
 //!
 //! # What the caller may rely on
 //!
