@@ -7,7 +7,7 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use docent_kernels::{Activation, Epilogue, Executor, Heads, Isa, Linear, Matrix, Norm, RawMatrix, Sequences};
+use docent_kernels::{Activation, Epilogue, Executor, Heads, Isa, Linear, Mask, Matrix, Norm, RawMatrix, Sequences};
 use docent_kernels::{ThreadPool, WeightType};
 
 fn main() {
@@ -79,16 +79,45 @@ fn linear(bencher: Bencher, ty: WeightType, rows: usize, inputs: usize, outputs:
         .bench_local(|| executor.linear(&x, &weights, epilogue, &mut out));
 }
 
-#[divan::bench(args = [10, 128, 512])]
+#[divan::bench(args = [10, 128, 512, 2048])]
 fn attention(bencher: Bencher, length: usize) {
-    let heads = Heads { count: 12, dim: 32, scale: 0.1767767 };
+    attention_with(bencher, length, &Heads::new(12, 32), Mask::Full);
+}
+
+/// Half the pairs of the above; the figure of a pair counts those that are computed.
+#[divan::bench(args = [10, 128, 512, 2048])]
+fn attention_causal(bencher: Bencher, length: usize) {
+    attention_with(bencher, length, &Heads::new(12, 32), Mask::Causal);
+}
+
+/// Local layers of ModernBERT: a cost in proportion to the length.
+#[divan::bench(args = [128, 512, 2048])]
+fn attention_window(bencher: Bencher, length: usize) {
+    attention_with(bencher, length, &Heads::new(12, 64), Mask::Window { left: 64, right: 64 });
+}
+
+/// Qwen3's heads.
+#[divan::bench(args = [128, 512])]
+fn attention_grouped(bencher: Bencher, length: usize) {
+    attention_with(bencher, length, &Heads::new(16, 128).grouped(8), Mask::Causal);
+}
+
+/// The heads of jina-embeddings-v2-small.
+#[divan::bench(args = [128, 512])]
+fn attention_alibi(bencher: Bencher, length: usize) {
+    attention_with(bencher, length, &Heads::new(8, 64).with_alibi(8.0), Mask::Full);
+}
+
+fn attention_with(bencher: Bencher, length: usize, heads: &Heads, mask: Mask) {
     let mut executor = Executor::inline(Isa::best());
-    let qkv = matrix(&mut executor, length, 3 * 384);
-    let mut out = executor.matrix(length, 384);
+    let qkv = matrix(&mut executor, length, heads.columns());
+    let width = heads.count * heads.dim;
+    let mut out = executor.matrix(length, width);
     let sequences = Sequences::from_lengths([length]);
+    let pairs: usize = (0..length).map(|query| mask.visible(query, length).len()).sum();
     bencher
-        .counter(ItemsCount::new(2 * length * length * 384))
-        .bench_local(|| executor.attention(&qkv, &sequences, &heads, &mut out));
+        .counter(ItemsCount::new(2 * pairs * width))
+        .bench_local(|| executor.attention(&qkv, &sequences, heads, mask, &mut out));
 }
 
 #[divan::bench(args = [128])]

@@ -2,11 +2,12 @@
 
 #![allow(unsafe_code)]
 
+mod attention;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::buffer::{AlignedBuffer, Matrix};
-use crate::generic::attention::{AttentionHead, scratch_len};
 use crate::generic::block_product::QuantizedBlock;
 use crate::generic::gemm_float::GemmFloat;
 use crate::generic::gemm_q8::GemmQ8;
@@ -17,6 +18,8 @@ use crate::threads::ThreadPool;
 use crate::weights::quantized::QuantizedPanels;
 use crate::weights::{EmbeddingTable, FloatPanels, Linear, Norm, PANEL, Panels};
 use crate::{Isa, Sequences};
+use attention::QueryBlock;
+pub use attention::Queries;
 
 /// Rows per thread from which a linear layer is split by rows; below, by output channels, so that a short text still
 /// keeps every thread busy and each streams its own part of the weights.
@@ -40,17 +43,7 @@ pub struct Executor {
     free: Vec<AlignedBuffer<f32>>,
     quantized: AlignedBuffer<QuantizedBlock>,
     scratch: AlignedBuffer<f32>,
-}
-
-/// How the columns of a query-key-value matrix divide into heads: all queries, then all keys, then all values.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Heads {
-    /// Number of heads.
-    pub count: usize,
-    /// Columns of one head.
-    pub dim: usize,
-    /// Factor on the scores before the softmax.
-    pub scale: f32,
+    query_blocks: Vec<QueryBlock>,
 }
 
 /// A pointer that jobs on several threads write through, each to places of its own.
@@ -86,6 +79,7 @@ impl Executor {
             free: Vec::new(),
             quantized: AlignedBuffer::zeroed(0),
             scratch: AlignedBuffer::zeroed(0),
+            query_blocks: Vec::new(),
         }
     }
 
@@ -257,53 +251,6 @@ impl Executor {
             };
             // SAFETY: the rows are those of `x`, each panel has `k` rows of sixteen, the output is this job's own.
             unsafe { gemm(&args) };
-        });
-    }
-
-    /// Attention of every token to all tokens of its own sequence: `out = softmax(scale Q K^T) V` for each head.
-    ///
-    /// `qkv` has `3 * heads.count * heads.dim` columns: queries, keys, values. The cost is that of the sequences one by
-    /// one; no token sees, or pays for, another sequence.
-    ///
-    /// # Panics
-    /// If the shapes do not agree.
-    pub fn attention(&mut self, qkv: &Matrix, sequences: &Sequences, heads: &Heads, out: &mut Matrix) {
-        let width = heads.count.checked_mul(heads.dim).expect("the columns of all heads fit the address space");
-        assert_eq!((qkv.rows(), qkv.columns()), (sequences.tokens(), 3 * width), "shape of a query-key-value matrix");
-        assert_eq!((out.rows(), out.columns()), (sequences.tokens(), width), "shape of an attention output");
-        // Rows without columns take no memory, so nothing but this bounds their number.
-        assert!(width > 0 || sequences.tokens() == 0, "heads without columns");
-        let threads = self.threads.as_ref().map_or(1, |pool| pool.threads());
-        let scratch_per_thread = scratch_len(sequences.longest(), heads.dim);
-        let scratch = scratch_per_thread.checked_mul(threads).expect("the scratch fits the address space");
-        self.scratch.grow(scratch);
-        let scratch = Shared(self.scratch.as_mut_slice().as_mut_ptr());
-        let (data, stride) = (Shared(out.as_mut_ptr()), out.stride());
-        let qkv_data = Shared(qkv.as_ptr().cast_mut());
-        let kernels = self.kernels;
-        self.for_jobs(sequences.len() * heads.count, |job, thread| {
-            let tokens = sequences.range(job / heads.count);
-            let column = job % heads.count * heads.dim;
-            if tokens.is_empty() {
-                return;
-            }
-            // SAFETY: the rows are those of one sequence and the columns those of one head, in matrices of the shapes
-            // asserted above; no other job has the same pair, and none running now the same thread's scratch.
-            unsafe {
-                let query = qkv_data.get().add(tokens.start * qkv.stride() + column);
-                (kernels.attention)(&AttentionHead {
-                    query,
-                    key: query.add(width),
-                    value: query.add(2 * width),
-                    stride: qkv.stride(),
-                    length: tokens.len(),
-                    head_dim: heads.dim,
-                    scale: heads.scale,
-                    out: data.get().add(tokens.start * stride + column),
-                    out_stride: stride,
-                    scratch: scratch.get().add(thread * scratch_per_thread),
-                });
-            }
         });
     }
 

@@ -1,6 +1,6 @@
 //! The table of entry points that an instruction set fills.
 
-use crate::generic::attention::AttentionHead;
+use crate::generic::attention::AttentionJob;
 use crate::generic::block_product::QuantizedBlock;
 use crate::generic::gemm_float::GemmFloat;
 use crate::generic::gemm_q8::GemmQ8;
@@ -24,7 +24,9 @@ pub(crate) struct Kernels {
     pub(crate) layer_norm: unsafe fn(row: *mut f32, columns: usize, weight: *const f32, bias: *const f32, epsilon: f32),
     pub(crate) rms_norm: unsafe fn(row: *mut f32, columns: usize, weight: *const f32, epsilon: f32),
     pub(crate) add_decoded: unsafe fn(ty: WeightType, bytes: *const u8, columns: usize, out: *mut f32),
-    pub(crate) attention: unsafe fn(&AttentionHead),
+    /// For jobs of the plainest kind; the other is for all.
+    pub(crate) attention: unsafe fn(&AttentionJob),
+    pub(crate) masked_attention: unsafe fn(&AttentionJob),
     /// The loops of [`crate::generic::peak`]: multiply-accumulates of codes and of `f32`.
     pub(crate) multiply_codes: unsafe fn(rounds: usize, data: *const u8, out: *mut f32) -> usize,
     pub(crate) multiply_floats: unsafe fn(rounds: usize, data: *const u8, out: *mut f32) -> usize,
@@ -39,7 +41,7 @@ pub(crate) struct Kernels {
 macro_rules! kernel_table {
     ($simd:ty, $product:ty, $isa:expr $(, $(#[$attribute:meta])*)?) => {
         use crate::generic::{
-            attention::AttentionHead, block_product::QuantizedBlock, gemm_float::GemmFloat, gemm_q8::GemmQ8,
+            attention::AttentionJob, block_product::QuantizedBlock, gemm_float::GemmFloat, gemm_q8::GemmQ8,
         };
 
         $($(#[$attribute])*)?
@@ -83,9 +85,14 @@ macro_rules! kernel_table {
             unsafe { crate::generic::rows::add_decoded::<$simd>(ty, bytes, columns, out) }
         }
         $($(#[$attribute])*)?
-        unsafe fn attention(args: &AttentionHead) {
+        unsafe fn attention(args: &AttentionJob) {
             // SAFETY: passed on from the caller, compiled for the instruction set.
             unsafe { crate::generic::attention::attention::<$simd>(args) }
+        }
+        $($(#[$attribute])*)?
+        unsafe fn masked_attention(args: &AttentionJob) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::attention::masked_attention::<$simd>(args) }
         }
         $($(#[$attribute])*)?
         unsafe fn multiply_codes(rounds: usize, data: *const u8, out: *mut f32) -> usize {
@@ -116,6 +123,7 @@ macro_rules! kernel_table {
             rms_norm,
             add_decoded,
             attention,
+            masked_attention,
             multiply_codes,
             multiply_floats,
             #[cfg(test)]

@@ -34,11 +34,56 @@ impl Pooling {
         }
     }
 
+    /// The tokens of a sequence that it reads.
+    pub fn rows(self) -> Rows {
+        match self {
+            Pooling::Cls => Rows::First,
+            Pooling::Last => Rows::Last,
+            Pooling::Mean | Pooling::Max | Pooling::None => Rows::All,
+        }
+    }
+
     /// Vectors that a batch of these sequences is pooled to.
     pub fn vectors(self, sequences: &Sequences) -> usize {
         match self {
             Pooling::None => sequences.tokens(),
             _ => sequences.len(),
+        }
+    }
+}
+
+/// The tokens of each sequence that something is wanted of.
+///
+/// A model's last layer need compute only what is read of it: for the vector of the first or the last token, one row a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rows {
+    /// All of them.
+    All,
+    /// The first of each sequence.
+    First,
+    /// The last of each sequence.
+    Last,
+}
+
+impl Rows {
+    /// Tokens of all sequences together.
+    pub fn count(self, sequences: &Sequences) -> usize {
+        match self {
+            Rows::All => sequences.tokens(),
+            Rows::First | Rows::Last => sequences.len(),
+        }
+    }
+
+    /// The tokens of a sequence of this length.
+    ///
+    /// # Panics
+    /// If there should be one, and the sequence is empty.
+    pub(crate) fn of(self, length: usize) -> Range<usize> {
+        assert!(self == Rows::All || length > 0, "the {self:?} row of an empty sequence");
+        match self {
+            Rows::All => 0..length,
+            Rows::First => 0..1,
+            Rows::Last => length - 1..length,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::buffer::AlignedBuffer;
 use crate::generic::peak::DATA_BYTES;
-use crate::{Activation, Epilogue, Executor, Heads, Isa, Linear, Matrix, Norm, RawMatrix, Sequences};
+use crate::{Activation, Epilogue, Executor, Heads, Isa, Linear, Mask, Matrix, Norm, RawMatrix, Sequences};
 use crate::{ThreadPool, WeightType};
 
 /// The rates of an instruction set's kernels on one thread, as [`measure_rates`] finds them.
@@ -114,13 +114,13 @@ impl Bench {
     }
 
     fn attention(&mut self, length: usize) {
-        let heads = Heads { count: 12, dim: 32, scale: 0.176_776_7 };
+        let heads = Heads::new(12, 32);
         let qkv = self.matrix(length, 3 * 384);
         let mut out = self.executor.matrix(length, 384);
         let sequences = Sequences::from_lengths([length]);
         let shape = format!("{length} tokens, 12 heads of 32");
         self.record("attention".to_owned(), shape, 2 * length * length * 384, Some(Kind::F32), |executor| {
-            executor.attention(&qkv, &sequences, &heads, &mut out);
+            executor.attention(&qkv, &sequences, &heads, Mask::Full, &mut out);
         });
         self.executor.recycle(qkv);
         self.executor.recycle(out);

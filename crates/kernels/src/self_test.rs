@@ -9,8 +9,8 @@ mod reference;
 use std::sync::Arc;
 
 use crate::{
-    Activation, EmbeddingTable, Epilogue, Executor, Heads, Isa, Linear, Matrix, Norm, Pooling, Sequences, SharedBytes,
-    ThreadPool, WeightType,
+    Activation, EmbeddingTable, Epilogue, Executor, Heads, Isa, Linear, Mask, Matrix, Norm, Pooling, Sequences,
+    SharedBytes, ThreadPool, WeightType,
 };
 use data::{Encoded, Random};
 use reference::{Bounded, EPSILON};
@@ -257,13 +257,13 @@ fn has_exact_codes(row: usize) -> bool {
 fn attention(executor: &mut Executor, random: &mut Random) -> OperationTest {
     let mut comparison = Comparison::default();
     for (lengths, count, dim) in [(&[1usize, 17, 0, 5][..], 3, 32), (&[40, 9], 2, 12), (&[33], 1, 64)] {
-        let heads = Heads { count, dim, scale: 1.0 / (dim as f32).sqrt() };
+        let heads = Heads::new(count, dim);
         let sequences = Sequences::from_lengths(lengths.iter().copied());
         let width = count * dim;
         let values = random.values(sequences.tokens() * 3 * width);
         let qkv = matrix(executor, sequences.tokens(), 3 * width, &values);
         let mut out = unwritten(executor, sequences.tokens(), width);
-        executor.attention(&qkv, &sequences, &heads, &mut out);
+        executor.attention(&qkv, &sequences, &heads, Mask::Full, &mut out);
         for tokens in sequences.iter() {
             for head in 0..count {
                 let part = |token: usize, part: usize| &qkv.row(token)[part * width + head * dim..][..dim];

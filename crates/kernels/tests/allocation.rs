@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Random, TYPES, Weights};
 use docent_kernels::{
-    Activation, EmbeddingTable, Epilogue, Executor, Heads, Isa, Norm, Pooling, Sequences, SharedBytes, ThreadPool,
+    Activation, EmbeddingTable, Epilogue, Executor, Heads, Isa, Mask, Norm, Pooling, Sequences, SharedBytes, ThreadPool,
     WeightType,
 };
 
@@ -55,7 +55,7 @@ fn operations_allocate_nothing_once_warm() {
         [(3 * WIDTH, WIDTH), (WIDTH, WIDTH), (4 * WIDTH, WIDTH), (WIDTH, 4 * WIDTH)]
             .map(|(outputs, inputs)| Weights::random(&mut random, ty, outputs, inputs).pack())
     });
-    let heads = Heads { count: 2, dim: 32, scale: 0.17 };
+    let heads = Heads::new(2, 32);
     let batches = [&[3, 70, 1][..], &[100], &[5], &[30, 30, 30]].map(|lengths| {
         let sequences = Sequences::from_lengths(lengths.iter().copied());
         let ids: Vec<u32> = (0..sequences.tokens()).map(|_| random.below(40) as u32).collect();
@@ -71,7 +71,7 @@ fn operations_allocate_nothing_once_warm() {
                 let mut qkv = executor.matrix(rows, 3 * WIDTH);
                 executor.linear(&x, qkv_layer, Epilogue::Assign, &mut qkv);
                 let mut context = executor.matrix(rows, WIDTH);
-                executor.attention(&qkv, sequences, &heads, &mut context);
+                executor.attention(&qkv, sequences, &heads, Mask::Full, &mut context);
                 executor.recycle(qkv);
                 executor.linear(&context, project, Epilogue::Add, &mut x);
                 executor.recycle(context);

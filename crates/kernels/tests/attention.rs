@@ -4,19 +4,33 @@
 
 mod common;
 
-use common::{EPSILON, Random, bits, dirty, matrix_of};
-use docent_kernels::{Executor, Heads, Isa, Sequences};
+use common::{EPSILON, Random, bits, bits_of, dirty, executors, matrix_of};
+use docent_kernels::{Executor, Heads, Isa, Mask, Matrix, Queries, Rows, Sequences};
 use proptest::prelude::*;
+
+/// One query's place and what it may look at.
+struct Query<'a> {
+    query: &'a [f32],
+    keys: Vec<&'a [f32]>,
+    values: Vec<&'a [f32]>,
+    /// What each score loses by distance.
+    losses: Vec<f64>,
+    scale: f32,
+}
 
 /// One head's output for one query, with the bound that an `f32` computation must keep: every score is off by the
 /// rounding of its sum, which the exponential turns into a relative error of each weight.
-fn reference(query: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f32) -> (Vec<f64>, Vec<f64>) {
+fn reference(of: &Query<'_>) -> (Vec<f64>, Vec<f64>) {
+    let Query { query, keys, values, losses, scale } = of;
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
-    let scores: Vec<f64> = keys.iter().map(|key| dot(query, key) * f64::from(scale)).collect();
+    let scores: Vec<f64> =
+        keys.iter().zip(losses).map(|(key, loss)| dot(query, key) * f64::from(*scale) - loss).collect();
     let magnitude = keys
         .iter()
-        .map(|key| {
-            query.iter().zip(*key).map(|(&a, &b)| f64::from((a * b).abs())).sum::<f64>() * f64::from(scale.abs())
+        .zip(losses)
+        .map(|(key, loss)| {
+            let products = query.iter().zip(*key).map(|(&a, &b)| f64::from((a * b).abs()));
+            products.sum::<f64>() * f64::from(scale.abs()) + loss.abs()
         })
         .fold(0.0, f64::max);
     let largest = scores.iter().copied().fold(f64::MIN, f64::max);
@@ -39,29 +53,56 @@ fn reference(query: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f32) -> (
     (out, error)
 }
 
-fn check(lengths: &[usize], heads: &Heads, qkv: &[f32]) {
+/// Whether the token at `query` sees the one at `key`, from the words of the documentation.
+fn sees(mask: Mask, query: usize, key: usize) -> bool {
+    match mask {
+        Mask::Full => true,
+        Mask::Causal => key <= query,
+        Mask::Window { left, .. } if key <= query => query - key <= left,
+        Mask::Window { right, .. } => key - query <= right,
+    }
+}
+
+fn run(executor: &mut Executor, lengths: &[usize], heads: &Heads, mask: Mask, qkv: &[f32]) -> Matrix {
     let sequences = Sequences::from_lengths(lengths.iter().copied());
-    let width = heads.count * heads.dim;
-    let row = |token: usize| &qkv[token * 3 * width..][..3 * width];
+    let matrix = matrix_of(executor, sequences.tokens(), heads.columns(), qkv);
+    let mut out = dirty(executor, sequences.tokens(), heads.count * heads.dim);
+    executor.attention(&matrix, &sequences, heads, mask, &mut out);
+    executor.recycle(matrix);
+    out
+}
+
+fn random_qkv(random: &mut Random, lengths: &[usize], heads: &Heads) -> Vec<f32> {
+    random.values(lengths.iter().sum::<usize>() * heads.columns())
+}
+
+fn check(lengths: &[usize], heads: &Heads, mask: Mask, qkv: &[f32]) {
+    let sequences = Sequences::from_lengths(lengths.iter().copied());
+    let &Heads { count, kv_count, dim, scale, .. } = heads;
+    let part = |token: usize, head: usize| &qkv[(token * heads.columns() + head * dim)..][..dim];
     for isa in Isa::available() {
-        let mut executor = Executor::inline(isa);
-        let matrix = matrix_of(&mut executor, sequences.tokens(), 3 * width, qkv);
-        let mut out = dirty(&mut executor, sequences.tokens(), width);
-        executor.attention(&matrix, &sequences, heads, &mut out);
+        let out = run(&mut Executor::inline(isa), lengths, heads, mask, qkv);
         for tokens in sequences.iter() {
-            for head in 0..heads.count {
-                let column = head * heads.dim;
-                let part = |token, part: usize| &row(token)[part * width + column..][..heads.dim];
-                let keys: Vec<&[f32]> = tokens.clone().map(|token| part(token, 1)).collect();
-                let values: Vec<&[f32]> = tokens.clone().map(|token| part(token, 2)).collect();
-                // Every query of a short sequence, some of a long one.
-                for token in tokens.clone().step_by(tokens.len().div_ceil(40).max(1)) {
-                    let (expected, error) = reference(part(token, 0), &keys, &values, heads.scale);
-                    let found = &out.row(token)[column..][..heads.dim];
-                    for d in 0..heads.dim {
+            // Every query of a short sequence, some of a long one.
+            for token in tokens.clone().step_by(tokens.len().div_ceil(40).max(1)) {
+                let place = token - tokens.start;
+                let visible = || tokens.clone().filter(|&key| sees(mask, place, key - tokens.start));
+                for head in 0..count {
+                    let slope = heads.slopes.get(head).map_or(0.0, |&slope| f64::from(slope));
+                    let shared = head / (count / kv_count);
+                    let (expected, error) = reference(&Query {
+                        query: part(token, head),
+                        keys: visible().map(|key| part(key, count + shared)).collect(),
+                        values: visible().map(|key| part(key, count + kv_count + shared)).collect(),
+                        losses: visible().map(|key| slope * key.abs_diff(token) as f64).collect(),
+                        scale,
+                    });
+                    let found = &out.row(token)[head * dim..][..dim];
+                    for d in 0..dim {
                         assert!(
                             (f64::from(found[d]) - expected[d]).abs() <= error[d],
-                            "{isa} lengths {lengths:?} {heads:?} token {token} head {head} column {d}: {} for {} +- {:e}",
+                            "{isa} lengths {lengths:?} {heads:?} {mask:?} token {token} head {head} column {d}: \
+                             {} for {} +- {:e}",
                             found[d],
                             expected[d],
                             error[d]
@@ -73,15 +114,53 @@ fn check(lengths: &[usize], heads: &Heads, qkv: &[f32]) {
     }
 }
 
+const MASKS: [Mask; 7] = [
+    Mask::Full,
+    Mask::Causal,
+    Mask::Window { left: 64, right: 64 },
+    Mask::Window { left: 3, right: 3 },
+    Mask::Window { left: 20, right: 0 },
+    Mask::Window { left: 0, right: 7 },
+    Mask::Window { left: 0, right: 0 },
+];
+
 #[test]
 fn lengths_around_every_boundary_and_all_head_sizes() {
     let mut random = Random(11);
     for dim in [1, 8, 12, 16, 32, 64, 80] {
-        let heads = Heads { count: 1 + random.below(3), dim, scale: 1.0 / (dim as f32).sqrt() };
+        let heads = Heads::new(1 + random.below(3), dim);
         for lengths in [&[0, 1, 15, 16, 17][..], &[5, 0, 6, 7, 2, 3, 4], &[513], &[33, 128, 1, 1], &[]] {
-            let tokens: usize = lengths.iter().sum();
-            let qkv = random.values(tokens * 3 * heads.count * dim);
-            check(lengths, &heads, &qkv);
+            check(lengths, &heads, Mask::Full, &random_qkv(&mut random, lengths, &heads));
+        }
+    }
+}
+
+#[test]
+fn every_mask_on_every_kind_of_heads() {
+    let mut random = Random(15);
+    for heads in [Heads::new(2, 32), Heads::new(6, 16).grouped(2), Heads::new(3, 20).grouped(1)] {
+        for heads in [heads.clone(), heads.with_alibi(8.0)] {
+            for mask in MASKS {
+                for lengths in [&[1, 0, 2, 5, 6, 7, 12, 13][..], &[33, 70], &[200]] {
+                    check(lengths, &heads, mask, &random_qkv(&mut random, lengths, &heads));
+                }
+            }
+        }
+    }
+}
+
+/// Longer than the keys that are packed at a time, which for 256 columns are 128.
+#[test]
+fn sequences_of_several_blocks() {
+    let mut random = Random(16);
+    for (heads, lengths) in [
+        (Heads::new(2, 256).grouped(1), &[300, 128, 129, 5][..]),
+        (Heads::new(1, 128), &[520]),
+        (Heads::new(1, 64).with_alibi(8.0), &[1030]),
+        (Heads::new(1, 20), &[2100]),
+    ] {
+        for mask in [&MASKS[..], &[Mask::Window { left: 200, right: 100 }]].concat() {
+            check(lengths, &heads, mask, &random_qkv(&mut random, lengths, &heads));
         }
     }
 }
@@ -89,8 +168,8 @@ fn lengths_around_every_boundary_and_all_head_sizes() {
 #[test]
 fn large_scores_neither_overflow_nor_vanish() {
     let mut random = Random(12);
-    for (dim, length) in [(8, 20), (64, 50)] {
-        let heads = Heads { count: 2, dim, scale: 1.0 };
+    for (dim, length) in [(8, 20), (64, 50), (256, 300)] {
+        let heads = Heads { scale: 1.0, ..Heads::new(2, dim) };
         // Whole numbers, so that scores near +-10^4 are exact and only the softmax can be wrong.
         let magnitude = (1e4f64 / dim as f64).sqrt() as usize;
         let qkv: Vec<f32> = (0..length * 6 * dim)
@@ -99,47 +178,63 @@ fn large_scores_neither_overflow_nor_vanish() {
                 if (i / dim) % 6 < 4 && random.bits().is_multiple_of(2) { -value } else { value }
             })
             .collect();
-        check(&[length], &heads, &qkv);
+        for mask in MASKS {
+            check(&[length], &heads, mask, &qkv);
+        }
         // All keys alike: the mean of the values, however large the score.
-        let sequences = Sequences::from_lengths([length]);
         for isa in Isa::available() {
-            let mut executor = Executor::inline(isa);
             let qkv: Vec<f32> =
                 (0..length * 6 * dim).map(|i| if i % (6 * dim) < 4 * dim { 100.0 } else { 2.5 }).collect();
-            let matrix = matrix_of(&mut executor, length, 6 * dim, &qkv);
-            let mut out = dirty(&mut executor, length, 2 * dim);
-            executor.attention(&matrix, &sequences, &heads, &mut out);
-            assert!(out.row(length - 1).iter().all(|out| (out - 2.5).abs() < 1e-5), "{isa} {:?}", out.row(length - 1));
+            for mask in MASKS {
+                let out = run(&mut Executor::inline(isa), &[length], &heads, mask, &qkv);
+                let row = out.row(length - 1);
+                assert!(row.iter().all(|out| (out - 2.5).abs() < 1e-5), "{isa} {mask:?} {row:?}");
+            }
         }
     }
 }
 
+/// In a query it reaches that token, in a key or a value those that see the token, in its own head and sequence.
 #[test]
-fn a_nan_comes_out_of_its_own_sequence_and_head_only() {
+fn a_nan_reaches_only_those_who_see_it() {
     let mut random = Random(13);
-    let heads = Heads { count: 2, dim: 12, scale: 0.3 };
-    let sequences = Sequences::from_lengths([4, 19, 3]);
-    for isa in Isa::available() {
-        for length in 0..19 {
-            // In a query, a key, a value of head 1 of the token `4 + length`.
-            for part in 0..3 {
-                let mut qkv = random.values(26 * 72);
-                qkv[(4 + length) * 72 + part * 24 + 12 + random.below(12)] = f32::NAN;
-                let mut executor = Executor::inline(isa);
-                let matrix = matrix_of(&mut executor, 26, 72, &qkv);
-                let mut out = dirty(&mut executor, 26, 24);
-                executor.attention(&matrix, &sequences, &heads, &mut out);
-                for token in 0..26 {
-                    let row = out.row(token);
-                    assert!(row[..12].iter().all(|value| value.is_finite()), "{isa} head 0 of token {token}");
-                    let nans = row[12..].iter().filter(|value| value.is_nan()).count();
-                    let expected = match part {
-                        0 if token == 4 + length => 12,
-                        1 if (4..23).contains(&token) => 12,
-                        2 if (4..23).contains(&token) => 1,
-                        _ => 0,
-                    };
-                    assert_eq!(nans, expected, "{isa} part {part} of token {}: token {token} has {row:?}", 4 + length);
+    // Within a block, and over several.
+    for (heads, lengths, step) in
+        [(Heads::new(4, 12).grouped(2), [4, 19, 3], 1), (Heads::new(2, 1024).grouped(1), [3, 37, 2], 9)]
+    {
+        let Heads { count, kv_count, dim, .. } = heads;
+        let (before, length) = (lengths[0], lengths[1]);
+        for mask in MASKS {
+            for place in (0..length).step_by(step) {
+                let clean = random_qkv(&mut random, &lengths, &heads);
+                let column = random.below(dim);
+                // The last head of queries, of keys, of values.
+                for (part, last_head) in [count - 1, count + kv_count - 1, count + 2 * kv_count - 1].iter().enumerate()
+                {
+                    let mut qkv = clean.clone();
+                    qkv[(before + place) * heads.columns() + last_head * dim + column] = f32::NAN;
+                    for isa in Isa::available() {
+                        let out = run(&mut Executor::inline(isa), &lengths, &heads, mask, &qkv);
+                        for token in 0..lengths.iter().sum() {
+                            for head in 0..count {
+                                let row = &out.row(token)[head * dim..][..dim];
+                                let nans = row.iter().filter(|value| value.is_nan()).count();
+                                let in_sequence = (before..before + length).contains(&token);
+                                let in_group = head / (count / kv_count) == kv_count - 1;
+                                let sees = in_sequence && in_group && sees(mask, token - before, place);
+                                let expected = match part {
+                                    0 if token == before + place && head == count - 1 => dim,
+                                    1 if sees => dim,
+                                    2 if sees => 1,
+                                    _ => 0,
+                                };
+                                assert_eq!(
+                                    nans, expected,
+                                    "{isa} {mask:?} part {part} of token {place} in token {token} head {head}"
+                                );
+                            }
+                        }
+                    }
                 }
             }
         }
@@ -149,13 +244,56 @@ fn a_nan_comes_out_of_its_own_sequence_and_head_only() {
 #[test]
 fn a_single_token_attends_to_itself() {
     for isa in Isa::available() {
-        let mut executor = Executor::inline(isa);
         let qkv = Random(14).values(3 * 80);
-        let matrix = matrix_of(&mut executor, 1, 240, &qkv);
-        let mut out = dirty(&mut executor, 1, 80);
-        let heads = Heads { count: 1, dim: 80, scale: 0.11 };
-        executor.attention(&matrix, &Sequences::from_lengths([1]), &heads, &mut out);
-        assert_eq!(bits(out.row(0)), bits(&qkv[160..]), "{isa}");
+        for mask in MASKS {
+            let out = run(&mut Executor::inline(isa), &[1], &Heads::new(1, 80), mask, &qkv);
+            assert_eq!(bits(out.row(0)), bits(&qkv[160..]), "{isa} {mask:?}");
+        }
+    }
+}
+
+#[test]
+fn a_mask_that_hides_nothing_and_heads_that_share_nothing_new_change_no_bit() {
+    let mut random = Random(17);
+    let everything = Mask::Window { left: usize::MAX, right: usize::MAX };
+    let past = Mask::Window { left: 1000, right: 0 };
+    for (dim, length) in [(32, 1), (32, 50), (48, 300), (256, 200)] {
+        let grouped = Heads::new(4, dim).grouped(2);
+        let qkv = random_qkv(&mut random, &[length], &grouped);
+        // The same with every shared head written out for each head of queries.
+        let repeated: Vec<f32> = qkv
+            .chunks(8 * dim)
+            .flat_map(|row| [0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 7, 7].map(|head| &row[head * dim..][..dim]).concat())
+            .collect();
+        for isa in Isa::available() {
+            let mut executor = Executor::inline(isa);
+            let mut bits = |heads: &Heads, mask, qkv: &[f32]| bits_of(&run(&mut executor, &[length], heads, mask, qkv));
+            let (full, causal) = (bits(&grouped, Mask::Full, &qkv), bits(&grouped, Mask::Causal, &qkv));
+            assert!(bits(&grouped, everything, &qkv) == full, "{isa} {dim} x {length}");
+            assert!(bits(&grouped, past, &qkv) == causal, "{isa} {dim} x {length}");
+            assert!(bits(&Heads::new(4, dim), Mask::Full, &repeated) == full, "{isa} {dim} x {length}");
+            assert!(bits(&Heads::new(4, dim), Mask::Causal, &repeated) == causal, "{isa} {dim} x {length}");
+            let flat = Heads { slopes: vec![0.0; 4], ..grouped.clone() };
+            assert!(bits(&flat, Mask::Full, &qkv) == full, "{isa} {dim} x {length}");
+        }
+    }
+}
+
+#[test]
+fn what_follows_a_token_changes_no_bit_of_it_under_a_causal_mask() {
+    let mut random = Random(18);
+    for (heads, length) in [(Heads::new(2, 16), 40), (Heads::new(2, 256).grouped(1), 290)] {
+        let qkv = random_qkv(&mut random, &[length], &heads);
+        for mask in [Mask::Causal, Mask::Window { left: 9, right: 0 }] {
+            for isa in Isa::available() {
+                let mut executor = Executor::inline(isa);
+                let whole = bits_of(&run(&mut executor, &[length], &heads, mask, &qkv));
+                for cut in [1, 2, 5, 6, 7, 17, 29, 38, length - 1] {
+                    let out = run(&mut executor, &[cut], &heads, mask, &qkv[..cut * heads.columns()]);
+                    assert!(bits_of(&out) == whole[..cut], "{isa} {mask:?}: the first {cut} of {length}");
+                }
+            }
+        }
     }
 }
 
@@ -164,23 +302,113 @@ fn a_single_token_attends_to_itself() {
 fn a_matrix_of_another_shape_is_refused() {
     let mut executor = Executor::inline(Isa::Portable);
     let (qkv, mut out) = (executor.matrix(4, 24), executor.matrix(4, 8));
-    let heads = Heads { count: 2, dim: 4, scale: 0.5 };
-    executor.attention(&qkv, &Sequences::from_lengths([5]), &heads, &mut out);
+    executor.attention(&qkv, &Sequences::from_lengths([5]), &Heads::new(2, 4), Mask::Full, &mut out);
+}
+
+#[test]
+#[should_panic(expected = "heads of queries on 2 of keys and values")]
+fn heads_that_cannot_be_shared_evenly_are_refused() {
+    run(&mut Executor::inline(Isa::Portable), &[1], &Heads::new(3, 4).grouped(2), Mask::Full, &[0.0; 28]);
+}
+
+#[test]
+#[should_panic(expected = "slopes of 2 heads")]
+fn slopes_for_some_heads_are_refused() {
+    let heads = Heads { slopes: vec![0.5], ..Heads::new(2, 4) };
+    run(&mut Executor::inline(Isa::Portable), &[1], &heads, Mask::Full, &[0.0; 24]);
+}
+
+#[test]
+#[should_panic(expected = "the First row of an empty sequence")]
+fn the_first_row_of_an_empty_sequence_is_refused() {
+    let mut executor = Executor::inline(Isa::Portable);
+    let (qkv, queries, mut out) = (executor.matrix(1, 24), executor.matrix(2, 24), executor.matrix(2, 8));
+    let queries = Queries { matrix: &queries, rows: Rows::First };
+    let sequences = Sequences::from_lengths([1, 0]);
+    executor.attention_of(queries, &qkv, &sequences, &Heads::new(2, 4), Mask::Full, &mut out);
+}
+
+fn masks() -> impl Strategy<Value = Mask> {
+    prop_oneof![
+        Just(Mask::Full),
+        Just(Mask::Causal),
+        (0usize..40, 0usize..40).prop_map(|(left, right)| Mask::Window { left, right }),
+        (0usize..40).prop_map(|left| Mask::Window { left, right: 0 }),
+    ]
+}
+
+prop_compose! {
+    fn heads()(
+        groups in 1usize..4, kv_count in 1usize..4, dim in 1usize..=80, scale in 0.02f32..1.5, max_bias in 0.0f32..16.0,
+    ) -> Heads {
+        let heads = Heads { scale, ..Heads::new(groups * kv_count, dim) }.grouped(kv_count);
+        if max_bias < 8.0 { heads } else { heads.with_alibi(max_bias) }
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_lengths_and_heads(
+    fn any_lengths_heads_and_mask(
         seed: u64,
         lengths in prop::collection::vec(0usize..60, 1..6),
-        count in 1usize..4,
-        dim in 1usize..=80,
-        scale in 0.02f32..1.5,
+        heads in heads(),
+        mask in masks(),
     ) {
-        let heads = Heads { count, dim, scale };
-        let tokens: usize = lengths.iter().sum();
-        check(&lengths, &heads, &Random(seed).values(tokens * 3 * count * dim));
+        check(&lengths, &heads, mask, &random_qkv(&mut Random(seed), &lengths, &heads));
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// The guarantee on bits: whatever else is in the batch, however it is divided among threads, whichever queries are asked.
+    #[test]
+    fn a_query_has_the_same_bits_in_any_company(
+        seed: u64,
+        lengths in prop::collection::vec(prop_oneof![4 => 1usize..40, 1 => 100usize..200], 1..5),
+        heads in heads(),
+        mask in masks(),
+        wide: bool,
+    ) {
+        // Columns enough that the longer sequences take several blocks.
+        let heads = if wide { Heads { dim: 300, ..heads } } else { heads };
+        let sequences = Sequences::from_lengths(lengths.iter().copied());
+        let qkv = random_qkv(&mut Random(seed), &lengths, &heads);
+        for isa in Isa::available() {
+            let mut alone = Executor::inline(isa);
+            let expected: Vec<Vec<u32>> = sequences
+                .iter()
+                .flat_map(|tokens| {
+                    let qkv = &qkv[tokens.start * heads.columns()..tokens.end * heads.columns()];
+                    bits_of(&run(&mut alone, &[tokens.len()], &heads, mask, qkv))
+                })
+                .collect();
+            for mut executor in executors(isa) {
+                let out = run(&mut executor, &lengths, &heads, mask, &qkv);
+                prop_assert!(bits_of(&out) == expected, "{} {:?} {:?} {:?}", isa, lengths, heads, mask);
+                for rows in [Rows::First, Rows::Last] {
+                    let chosen = |tokens: std::ops::Range<usize>| {
+                        if rows == Rows::First { tokens.start } else { tokens.end - 1 }
+                    };
+                    let chosen: Vec<usize> = sequences.iter().map(chosen).collect();
+                    // In the matrix of keys and values, queries are not read; in that of queries, nothing else.
+                    let (mut keys, width) = (qkv.clone(), heads.queries().end);
+                    keys.chunks_mut(heads.columns()).for_each(|row| row[..width].fill(f32::NAN));
+                    let queries: Vec<f32> =
+                        chosen.iter().flat_map(|token| &qkv[token * heads.columns()..][..width]).copied().collect();
+                    let queries = matrix_of(&mut executor, chosen.len(), width, &queries);
+                    let keys = matrix_of(&mut executor, sequences.tokens(), heads.columns(), &keys);
+                    let mut out = dirty(&mut executor, chosen.len(), width);
+                    let of = Queries { matrix: &queries, rows };
+                    executor.attention_of(of, &keys, &sequences, &heads, mask, &mut out);
+                    for (row, &token) in chosen.iter().enumerate() {
+                        prop_assert!(bits(out.row(row)) == expected[token], "{} {:?} {:?}", isa, rows, mask);
+                    }
+                }
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ mod common;
 
 use common::{Random, TYPES, Weights, bits, bits_of, executors, matrix_of};
 use docent_kernels::{
-    Activation, EmbeddingTable, Epilogue, Executor, Heads, Isa, Linear, Matrix, Norm, Pooling, Sequences, SharedBytes,
+    Activation, EmbeddingTable, Epilogue, Executor, Heads, Isa, Linear, Mask, Matrix, Norm, Pooling, Sequences, SharedBytes,
     ThreadPool, WeightType,
 };
 use proptest::prelude::*;
@@ -19,6 +19,7 @@ struct Encoder {
     norm: Norm,
     qkv: Linear,
     heads: Heads,
+    mask: Mask,
     project: Linear,
     up: Linear,
     activation: Activation,
@@ -31,7 +32,7 @@ impl Encoder {
         let dim = [8, 12, 16, 32][random.below(4)];
         let count = 32 / dim.min(32) + random.below(2);
         let width = if ty == WeightType::Q8_0 { (count * dim).next_multiple_of(32) } else { count * dim };
-        let heads = Heads { count: width / dim, dim, scale: 1.0 / (dim as f32).sqrt() };
+        let heads = Heads::new(width / dim, dim);
         let width = heads.count * dim;
         // 12 does not divide every multiple of 32.
         let ty = if width.is_multiple_of(32) { ty } else { WeightType::F32 };
@@ -50,6 +51,7 @@ impl Encoder {
             norm: Norm::new(random.values(width), Some(random.values(width)), 1e-5).unwrap(),
             qkv,
             heads,
+            mask: [Mask::Full, Mask::Causal, Mask::Window { left: 5, right: 2 }][random.below(3)],
             project,
             up,
             activation: [Activation::Gelu, Activation::GeluTanh, Activation::Relu][random.below(3)],
@@ -70,7 +72,7 @@ impl Encoder {
         let mut qkv = executor.matrix(rows, 3 * width);
         executor.linear(&x, &self.qkv, Epilogue::Assign, &mut qkv);
         let mut context = executor.matrix(rows, width);
-        executor.attention(&qkv, &sequences, &self.heads, &mut context);
+        executor.attention(&qkv, &sequences, &self.heads, self.mask, &mut context);
         stages.push(qkv);
         executor.linear(&context, &self.project, Epilogue::Add, &mut x);
         stages.push(context);

@@ -50,13 +50,32 @@ pub(crate) unsafe fn product<S: Simd, E: Element, const ROWS: usize, const PANEL
     b: *const E,
     k: usize,
 ) -> [[S::F32; PANELS]; ROWS] {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let zeros = [[S::splat(0.0); PANELS]; ROWS];
+        accumulate::<S, E, ROWS, PANELS>(zeros, a, a_stride, b, k * PANEL, k)
+    }
+}
+
+/// Adds the same to `sums`, with panels that begin `panel_len` values apart.
+///
+/// # Safety
+/// As for [`product`].
+#[inline(always)]
+pub(crate) unsafe fn accumulate<S: Simd, E: Element, const ROWS: usize, const PANELS: usize>(
+    mut sums: [[S::F32; PANELS]; ROWS],
+    a: *const f32,
+    a_stride: usize,
+    b: *const E,
+    panel_len: usize,
+    k: usize,
+) -> [[S::F32; PANELS]; ROWS] {
     // SAFETY: all offsets stay inside what the caller describes.
     unsafe {
         let mut panels = [b; PANELS];
         for p in 0..PANELS {
-            panels[p] = b.add(p * k * PANEL);
+            panels[p] = b.add(p * panel_len);
         }
-        let mut sums = [[S::splat(0.0); PANELS]; ROWS];
         for k in 0..k {
             let mut b = [S::splat(0.0); PANELS];
             for p in 0..PANELS {

@@ -13,7 +13,7 @@
 use std::path::Path;
 
 use docent_gguf::Metadata;
-use docent_kernels::{Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Matrix, Norm};
+use docent_kernels::{Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm};
 
 use super::{Architecture, HfConfig, Loaded, Network, Sizes};
 use crate::source::HfName;
@@ -65,7 +65,7 @@ impl Network for Bert {
 
         for layer in &self.layers {
             executor.linear(&x, &layer.query_key_value, Epilogue::Assign, &mut query_key_value);
-            executor.attention(&query_key_value, batch.sequences(), &self.heads, &mut context);
+            executor.attention(&query_key_value, batch.sequences(), &self.heads, Mask::Full, &mut context);
             executor.linear(&context, &layer.attention_output, Epilogue::Add, &mut x);
             executor.layer_norm(&mut x, &layer.attention_norm);
             executor.linear(&x, &layer.up, Epilogue::Activate(self.activation), &mut inner);
@@ -173,14 +173,13 @@ fn load(config: &Config, path: &Path, weights: &Weights<'_>) -> Result<Loaded, E
         }
         false => None,
     };
-    let head_dim = hidden / sizes.heads;
     let bert = Bert {
         tokens: weights.embedding("token_embd.weight", sizes.vocabulary, hidden)?,
         positions: weights.embedding("position_embd.weight", sizes.positions, hidden)?,
         segments,
         embedding_norm: weights.norm("token_embd_norm", hidden, epsilon)?,
         layers: (0..sizes.layers).map(layer).collect::<Result<_, _>>()?,
-        heads: Heads { count: sizes.heads, dim: head_dim, scale: 1.0 / (head_dim as f32).sqrt() },
+        heads: Heads::new(sizes.heads, hidden / sizes.heads),
         activation,
     };
     Ok((Box::new(bert), sizes))
