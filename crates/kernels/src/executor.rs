@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 mod attention;
+mod columns;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,13 +14,13 @@ use crate::generic::gemm_float::GemmFloat;
 use crate::generic::gemm_q8::GemmQ8;
 use crate::generic::store::{Epilogue, Output};
 use crate::kernels::Kernels;
-use crate::pooling::{self, Pooling};
+use crate::pooling::{self, Pooling, Rows};
 use crate::threads::ThreadPool;
 use crate::weights::quantized::QuantizedPanels;
 use crate::weights::{EmbeddingTable, FloatPanels, Linear, Norm, PANEL, Panels};
 use crate::{Isa, Sequences};
-use attention::QueryBlock;
 pub use attention::Queries;
+use attention::QueryBlock;
 
 /// Rows per thread from which a linear layer is split by rows; below, by output channels, so that a short text still
 /// keeps every thread busy and each streams its own part of the weights.
@@ -150,17 +151,7 @@ impl Executor {
     /// If the norm has another length than a row.
     pub fn layer_norm(&mut self, x: &mut Matrix, norm: &Norm) {
         assert_eq!(norm.weight.len(), x.columns(), "columns of a norm");
-        let (rows, columns, stride) = (x.rows(), x.columns(), x.stride());
-        let (kernels, data) = (self.kernels, Shared(x.as_mut_ptr()));
-        self.for_row_blocks(rows, |rows| {
-            for row in rows {
-                // SAFETY: `row` is a row of `x` that no other job has; the norm has as many columns.
-                unsafe {
-                    let row = data.get().add(row * stride);
-                    (kernels.layer_norm)(row, columns, norm.weight.as_ptr(), norm.bias.as_ptr(), norm.epsilon);
-                }
-            }
-        });
+        self.layer_norm_columns(x, 0..x.columns(), norm);
     }
 
     /// Divides every row by the root of the mean of its squares, in place (RMSNorm); the norm's shift is not used.
@@ -169,17 +160,12 @@ impl Executor {
     /// If the norm has another length than a row.
     pub fn rms_norm(&mut self, x: &mut Matrix, norm: &Norm) {
         assert_eq!(norm.weight.len(), x.columns(), "columns of a norm");
-        let (rows, columns, stride) = (x.rows(), x.columns(), x.stride());
-        let (kernels, data) = (self.kernels, Shared(x.as_mut_ptr()));
-        self.for_row_blocks(rows, |rows| {
-            for row in rows {
-                // SAFETY: `row` is a row of `x` that no other job has; the norm has as many columns.
-                unsafe {
-                    let row = data.get().add(row * stride);
-                    (kernels.rms_norm)(row, columns, norm.weight.as_ptr(), norm.epsilon);
-                }
-            }
-        });
+        self.rms_norm_columns(x, 0..x.columns(), norm);
+    }
+
+    /// Multiplies every value by one factor.
+    pub fn scale(&mut self, x: &mut Matrix, factor: f32) {
+        (0..x.rows()).for_each(|row| x.row_mut(row).iter_mut().for_each(|value| *value *= factor));
     }
 
     /// `out = epilogue(x W^T + b)` for every row of `x`.
@@ -190,19 +176,38 @@ impl Executor {
     /// # Panics
     /// If the shapes of `x`, `linear` and `out` do not agree.
     pub fn linear(&mut self, x: &Matrix, linear: &Linear, epilogue: Epilogue, out: &mut Matrix) {
+        self.linear_columns(x, linear, 0..linear.outputs(), epilogue, out);
+    }
+
+    /// The columns `columns` of what [`linear`](Self::linear) computes, with the same bits, in their places in `out`. What the other
+    /// columns hold afterwards is not specified.
+    ///
+    /// # Panics
+    /// If the shapes of `x`, `linear` and `out` do not agree, or the columns are not columns of `out`.
+    pub fn linear_columns(
+        &mut self,
+        x: &Matrix,
+        linear: &Linear,
+        columns: Range<usize>,
+        epilogue: Epilogue,
+        out: &mut Matrix,
+    ) {
         assert_eq!(x.columns(), linear.inputs(), "inputs of a linear layer");
+        let outputs = linear.outputs();
+        assert!(columns.start <= columns.end && columns.end <= outputs, "columns {columns:?} of {outputs} outputs");
+        let wanted = columns.start / PANEL..columns.end.div_ceil(PANEL);
         assert_eq!((out.rows(), out.columns()), (x.rows(), linear.outputs()), "shape of a linear layer's output");
         let target = Target { data: Shared(out.as_mut_ptr()), stride: out.stride(), linear, epilogue };
         let kernels = self.kernels;
         match &linear.panels {
-            Panels::Quantized(panels) => self.linear_quantized(x, panels, target),
-            Panels::F32(panels) => self.linear_float(x, panels, kernels.gemm_f32, target),
-            Panels::F16(panels) => self.linear_float(x, panels, kernels.gemm_f16, target),
-            Panels::Bf16(panels) => self.linear_float(x, panels, kernels.gemm_bf16, target),
+            Panels::Quantized(panels) => self.linear_quantized(x, panels, wanted, target),
+            Panels::F32(panels) => self.linear_float(x, panels, kernels.gemm_f32, wanted, target),
+            Panels::F16(panels) => self.linear_float(x, panels, kernels.gemm_f16, wanted, target),
+            Panels::Bf16(panels) => self.linear_float(x, panels, kernels.gemm_bf16, wanted, target),
         }
     }
 
-    fn linear_quantized(&mut self, x: &Matrix, panels: &QuantizedPanels, target: Target<'_>) {
+    fn linear_quantized(&mut self, x: &Matrix, panels: &QuantizedPanels, wanted: Range<usize>, target: Target<'_>) {
         let (rows, columns, blocks) = (x.rows(), x.columns(), panels.blocks);
         self.quantized.grow(rows * blocks);
         let input = Shared(self.quantized.as_mut_slice().as_mut_ptr());
@@ -215,7 +220,7 @@ impl Executor {
             }
         });
         let row_bytes = blocks * size_of::<QuantizedBlock>();
-        self.for_tiles(rows, row_bytes, target.linear.outputs(), |rows, strip| {
+        self.for_tiles(rows, row_bytes, wanted, |rows, strip| {
             let args = GemmQ8 {
                 input: input.get(),
                 rows,
@@ -235,11 +240,12 @@ impl Executor {
         x: &Matrix,
         panels: &FloatPanels<T>,
         gemm: unsafe fn(&GemmFloat<T>),
+        wanted: Range<usize>,
         target: Target<'_>,
     ) {
         let input = Shared(x.as_ptr().cast_mut());
         let row_bytes = x.stride() * size_of::<f32>();
-        self.for_tiles(x.rows(), row_bytes, target.linear.outputs(), |rows, strip| {
+        self.for_tiles(x.rows(), row_bytes, wanted, |rows, strip| {
             let args = GemmFloat {
                 input: input.get(),
                 input_stride: x.stride(),
@@ -252,6 +258,18 @@ impl Executor {
             // SAFETY: the rows are those of `x`, each panel has `k` rows of sixteen, the output is this job's own.
             unsafe { gemm(&args) };
         });
+    }
+
+    /// `out` gets the rows of `x` that belong to the tokens `rows` of each sequence.
+    ///
+    /// # Panics
+    /// If the shapes do not agree, or a sequence is empty and should have a row.
+    pub fn gather(&mut self, x: &Matrix, sequences: &Sequences, rows: Rows, out: &mut Matrix) {
+        assert_eq!(x.rows(), sequences.tokens(), "rows of the hidden states");
+        let shape = (rows.count(sequences), x.columns());
+        assert_eq!((out.rows(), out.columns()), shape, "shape of the gathered rows");
+        let chosen = sequences.iter().flat_map(|tokens| rows.of(tokens.len()).map(move |token| tokens.start + token));
+        chosen.enumerate().for_each(|(to, from)| out.row_mut(to).copy_from_slice(x.row(from)));
     }
 
     /// Row `i` of `out` becomes the pooled hidden state of sequence `i`; without pooling, of token `i`.
@@ -281,17 +299,20 @@ impl Executor {
         self.for_jobs(rows.div_ceil(block), |index, _| job(index * block..rows.min((index + 1) * block)));
     }
 
-    /// Runs `job(rows, panels)` on ranges of rows and strips of panels that cover a `rows` x `outputs` matrix.
+    /// Runs `job(rows, panels)` on ranges of rows and strips of panels that cover `rows` rows and these panels.
     fn for_tiles(
         &self,
         rows: usize,
         row_bytes: usize,
-        outputs: usize,
+        panels: Range<usize>,
         job: impl Fn(Range<usize>, Range<usize>) + Sync,
     ) {
-        let (panels, strip, threads) = (outputs.div_ceil(PANEL), self.kernels.strip, self.thread_count());
-        let strips = panels.div_ceil(strip);
-        let job = |rows: Range<usize>, index: usize| job(rows, index * strip..panels.min((index + 1) * strip));
+        let (strip, threads) = (self.kernels.strip, self.thread_count());
+        let strips = panels.len().div_ceil(strip);
+        let job = |rows: Range<usize>, index: usize| {
+            let start = panels.start + index * strip;
+            job(rows, start..panels.end.min(start + strip));
+        };
         if threads == 1 || rows >= threads * ROWS_PER_THREAD {
             // Twice as many blocks as threads, so that a thread that is held up does not hold up the others.
             let cached = (CACHED_BYTES / row_bytes.max(1)).clamp(ROWS_PER_THREAD, 128);

@@ -4,6 +4,7 @@ use crate::generic::attention::AttentionJob;
 use crate::generic::block_product::QuantizedBlock;
 use crate::generic::gemm_float::GemmFloat;
 use crate::generic::gemm_q8::GemmQ8;
+use crate::generic::rotary::RotaryRow;
 use crate::weights::WeightType;
 
 /// One instruction set's entry points, at the granularity of some panels, a row or a head: coarse enough that the indirect
@@ -24,6 +25,7 @@ pub(crate) struct Kernels {
     pub(crate) layer_norm: unsafe fn(row: *mut f32, columns: usize, weight: *const f32, bias: *const f32, epsilon: f32),
     pub(crate) rms_norm: unsafe fn(row: *mut f32, columns: usize, weight: *const f32, epsilon: f32),
     pub(crate) add_decoded: unsafe fn(ty: WeightType, bytes: *const u8, columns: usize, out: *mut f32),
+    pub(crate) rotate: unsafe fn(&RotaryRow),
     /// For jobs of the plainest kind; the other is for all.
     pub(crate) attention: unsafe fn(&AttentionJob),
     pub(crate) masked_attention: unsafe fn(&AttentionJob),
@@ -42,6 +44,7 @@ macro_rules! kernel_table {
     ($simd:ty, $product:ty, $isa:expr $(, $(#[$attribute:meta])*)?) => {
         use crate::generic::{
             attention::AttentionJob, block_product::QuantizedBlock, gemm_float::GemmFloat, gemm_q8::GemmQ8,
+            rotary::RotaryRow,
         };
 
         $($(#[$attribute])*)?
@@ -85,6 +88,11 @@ macro_rules! kernel_table {
             unsafe { crate::generic::rows::add_decoded::<$simd>(ty, bytes, columns, out) }
         }
         $($(#[$attribute])*)?
+        unsafe fn rotate(args: &RotaryRow) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::rotary::rotate::<$simd>(args) }
+        }
+        $($(#[$attribute])*)?
         unsafe fn attention(args: &AttentionJob) {
             // SAFETY: passed on from the caller, compiled for the instruction set.
             unsafe { crate::generic::attention::attention::<$simd>(args) }
@@ -122,6 +130,7 @@ macro_rules! kernel_table {
             layer_norm,
             rms_norm,
             add_decoded,
+            rotate,
             attention,
             masked_attention,
             multiply_codes,

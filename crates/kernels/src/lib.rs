@@ -1,6 +1,6 @@
 //! The arithmetic of transformer encoders on a CPU.
 //!
-//! A forward pass through a model such as MiniLM or BGE is a few dozen calls of six operations. This crate is those
+//! A forward pass through a model such as MiniLM or BGE is a few dozen calls of a handful of operations. This crate is those
 //! operations, and nothing else: it knows no file format, no architecture and no model name. [`Executor`] is the way in.
 //!
 //! | operation | what it computes |
@@ -8,7 +8,11 @@
 //! | [`Executor::embed`] | sums of rows looked up in tables (tokens, positions, segments) |
 //! | [`Executor::layer_norm`], [`Executor::rms_norm`] | LayerNorm or RMSNorm of every row, in place |
 //! | [`Executor::linear`] | `W x + b` for every row, with an [`Epilogue`] that stores, adds to a residual, multiplies a gate, or activates |
-//! | [`Executor::attention`] | softmax attention within each sequence of a packed batch |
+//! | [`Executor::rotary`] | queries and keys turned by the positions of their tokens ([`Rotary`]) |
+//! | [`Executor::attention`] | softmax attention within each sequence of a packed batch, under a [`Mask`], with grouped [`Heads`] and `ALiBi` |
+//! | [`Executor::linear_columns`], [`Executor::layer_norm_columns`], [`Executor::rms_norm_columns`] | the same for some columns: queries, keys, single heads |
+//! | [`Executor::gather`], [`Executor::attention_of`] | the same for the [`Rows`] that something is wanted of: a last layer need compute no others |
+//! | [`Executor::scale`] | every value times one factor |
 //! | [`Executor::pool`] | one vector a sequence out of its hidden states |
 //! | [`Executor::matrix`], [`Executor::recycle`] | memory for hidden states, given out and taken back |
 //!
@@ -41,11 +45,12 @@
 //!
 //! # The guarantee on bits
 //!
-//! A row of a result is a function of that row's own input (in attention and pooling: of its own sequence) and of the
-//! weights. It has **the same bits** whatever else is in the batch, wherever it stands in it, on however many threads,
-//! and whatever the memory held before. Callers may therefore batch, split and reorder as they like, and cache vectors
-//! by text. The rule that makes it hold: the terms of an output are added in an order that depends on the shape of the
-//! weights and the length of the sequence alone, never on the tile, the panel or the thread that the output falls to.
+//! A row of a result is a function of that row's own input (in attention of the tokens of its own sequence that it sees, in
+//! pooling of its sequence) and of the weights. It has **the same bits** whatever else is in the batch, wherever it stands
+//! in it, on however many threads, whichever other rows are asked for, and whatever the memory held before. Callers may
+//! therefore batch, split and reorder as they like, and cache vectors by text. The rule that makes it hold: the terms of an
+//! output are added in an order that depends on the shape of the weights, the place in the sequence and its length alone, never on the tile,
+//! the panel or the thread that the output falls to. What a mask hides is not a term with weight 0, but none.
 //!
 //! Between instruction sets results differ by roundings. What is integer is equal: the codes that rows are quantised
 //! to and the sum over a block of 32.
@@ -60,7 +65,8 @@
 //! costs a second product for some five blocks in a hundred, and most of the error that quantising rows would add. The
 //! elementary functions state their bounds where they are defined, and the tests sweep them.
 //!
-//! NaN and infinity are not treated specially, and not lost: a row that has one gets a result that is not finite.
+//! NaN and infinity are not treated specially, and not lost: a row that has one gets a result that is not finite, and so do the
+//! tokens that see it, and no others.
 //! Packing refuses weights that are not finite ([`WeightError`]), with the place of the first.
 //!
 //! # Layouts
@@ -81,8 +87,8 @@
 //! # Threads
 //!
 //! An executor runs inline or on a [`ThreadPool`], whose workers spin for some microseconds between the phases of a
-//! pass before they sleep. Long batches are split by rows, short ones by output channels, attention by sequence and
-//! head. One pool may serve many executors; their phases then take turns, and so do those of all pools that come from
+//! pass before they sleep. Long batches are split by rows, short ones by output channels, attention by sequence,
+//! head of keys and, where those are few, rows. One pool may serve many executors; their phases then take turns, and so do those of all pools that come from
 //! [`ThreadPool::shared`], which share their workers. [`host`] counts the processors that a pool is worth having for.
 //!
 //! # Instruction sets
@@ -125,6 +131,7 @@ mod kernels;
 mod memory;
 mod pooling;
 mod rates;
+mod rotary;
 mod self_test;
 mod sequences;
 mod threads;
@@ -140,6 +147,7 @@ pub use heads::{Heads, Mask};
 pub use isa::{ISA_VARIABLE, Isa, UnknownIsa};
 pub use pooling::{Pooling, Rows};
 pub use rates::{KernelRate, Rates, measure_rates};
+pub use rotary::{Frequencies, Rotary, RotaryError, RotaryStyle, Yarn};
 pub use self_test::{OperationTest, SelfTest, self_test};
 pub use sequences::Sequences;
 pub use threads::{MAX_THREADS, ThreadPool};

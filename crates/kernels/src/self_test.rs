@@ -9,8 +9,8 @@ mod reference;
 use std::sync::Arc;
 
 use crate::{
-    Activation, EmbeddingTable, Epilogue, Executor, Heads, Isa, Linear, Mask, Matrix, Norm, Pooling, Sequences,
-    SharedBytes, ThreadPool, WeightType,
+    Activation, EmbeddingTable, Epilogue, Executor, Frequencies, Heads, Isa, Linear, Mask, Matrix, Norm, Pooling,
+    Rotary, RotaryStyle, Sequences, SharedBytes, ThreadPool, WeightType,
 };
 use data::{Encoded, Random};
 use reference::{Bounded, EPSILON};
@@ -84,7 +84,12 @@ pub fn self_test(isa: Isa) -> SelfTest {
     for ty in TYPES {
         operations.extend(linear(&mut executor, &mut random, ty));
     }
-    operations.push(attention(&mut executor, &mut random));
+    for style in [("rotary halves", RotaryStyle::Halves), ("rotary interleaved", RotaryStyle::Interleaved)] {
+        operations.push(rotary(&mut executor, &mut random, style));
+    }
+    for kind in ATTENTIONS {
+        operations.push(attention(&mut executor, &mut random, kind));
+    }
     for pooling in Pooling::ALL {
         operations.push(pool(&mut executor, &mut random, pooling));
     }
@@ -254,31 +259,98 @@ fn has_exact_codes(row: usize) -> bool {
     row.is_multiple_of(2)
 }
 
-fn attention(executor: &mut Executor, random: &mut Random) -> OperationTest {
+fn attention(executor: &mut Executor, random: &mut Random, (name, kind): (&str, Attention)) -> OperationTest {
     let mut comparison = Comparison::default();
-    for (lengths, count, dim) in [(&[1usize, 17, 0, 5][..], 3, 32), (&[40, 9], 2, 12), (&[33], 1, 64)] {
-        let heads = Heads::new(count, dim);
+    // The last has more keys than are gathered from at a time.
+    for (lengths, kv_count, dim) in
+        [(&[1usize, 17, 0, 5][..], 3, 32), (&[40, 9], 2, 12), (&[33], 1, 64), (&[150], 1, 256)]
+    {
+        let heads = match kind {
+            Attention::Alibi => Heads::new(kv_count, dim).with_alibi(8.0),
+            Attention::Grouped => Heads::new(2 * kv_count, dim).grouped(kv_count),
+            Attention::Masked(_) => Heads::new(kv_count, dim),
+        };
+        let mask = if let Attention::Masked(mask) = kind { mask } else { Mask::Full };
         let sequences = Sequences::from_lengths(lengths.iter().copied());
-        let width = count * dim;
-        let values = random.values(sequences.tokens() * 3 * width);
-        let qkv = matrix(executor, sequences.tokens(), 3 * width, &values);
-        let mut out = unwritten(executor, sequences.tokens(), width);
-        executor.attention(&qkv, &sequences, &heads, Mask::Full, &mut out);
+        let values = random.values(sequences.tokens() * heads.columns());
+        let qkv = matrix(executor, sequences.tokens(), heads.columns(), &values);
+        let mut out = unwritten(executor, sequences.tokens(), heads.count * dim);
+        executor.attention(&qkv, &sequences, &heads, mask, &mut out);
         for tokens in sequences.iter() {
-            for head in 0..count {
-                let part = |token: usize, part: usize| &qkv.row(token)[part * width + head * dim..][..dim];
-                let keys: Vec<&[f32]> = tokens.clone().map(|token| part(token, 1)).collect();
-                let values: Vec<&[f32]> = tokens.clone().map(|token| part(token, 2)).collect();
-                for token in tokens.clone() {
-                    let expected = reference::attention(part(token, 0), &keys, &values, heads.scale);
-                    comparison.add_row(&out.row(token)[head * dim..][..dim], expected);
-                }
+            for (token, head) in tokens.clone().flat_map(|token| (0..heads.count).map(move |head| (token, head))) {
+                let shared = head * kv_count / heads.count;
+                let part = |token: usize, head: usize| &qkv.row(token)[head * dim..][..dim];
+                let visible = || tokens.clone().filter(|&key| sees(mask, token, key));
+                let keys: Vec<&[f32]> = visible().map(|key| part(key, heads.count + shared)).collect();
+                let values: Vec<&[f32]> = visible().map(|key| part(key, heads.count + kv_count + shared)).collect();
+                let slope = f64::from(heads.slopes.get(head).copied().unwrap_or(0.0));
+                let losses: Vec<f64> = visible().map(|key| slope * key.abs_diff(token) as f64).collect();
+                let expected = reference::attention(part(token, head), &keys, &values, heads.scale, &losses);
+                comparison.add_row(&out.row(token)[head * dim..][..dim], expected);
             }
         }
         executor.recycle(qkv);
         executor.recycle(out);
     }
-    comparison.of("attention")
+    comparison.of(name)
+}
+
+/// What is particular about an attention.
+#[derive(Clone, Copy)]
+enum Attention {
+    Masked(Mask),
+    Grouped,
+    Alibi,
+}
+
+const ATTENTIONS: [(&str, Attention); 5] = [
+    ("attention", Attention::Masked(Mask::Full)),
+    ("attention causal", Attention::Masked(Mask::Causal)),
+    ("attention window", Attention::Masked(Mask::Window { left: 7, right: 4 })),
+    ("attention grouped", Attention::Grouped),
+    ("attention alibi", Attention::Alibi),
+];
+
+fn sees(mask: Mask, query: usize, key: usize) -> bool {
+    match mask {
+        Mask::Full => true,
+        Mask::Causal => key <= query,
+        Mask::Window { left, right } => key <= query + right && query <= key + left,
+    }
+}
+
+fn rotary(executor: &mut Executor, random: &mut Random, (name, style): (&str, RotaryStyle)) -> OperationTest {
+    const ROWS: usize = 9;
+    let mut comparison = Comparison::default();
+    // Pairs of whole vectors and of less, and columns that are left alone.
+    for (head_dim, pairs) in [(64, 32), (20, 10), (80, 20)] {
+        let frequencies = Frequencies::new(2 * pairs, 10_000.0);
+        let rotary = Rotary::new(style, head_dim, &frequencies, 8192).expect("a head has columns for the pairs");
+        let positions: Vec<u32> = (0..ROWS).map(|_| random.below(8192) as u32).collect();
+        let values = random.values(ROWS * 3 * head_dim);
+        let mut x = matrix(executor, ROWS, 3 * head_dim, &values);
+        // All heads but the first.
+        executor.rotary(&mut x, head_dim..3 * head_dim, &positions, &rotary);
+        for ((row, values), &position) in values.chunks(3 * head_dim).enumerate().zip(&positions) {
+            let angle = |pair: usize| f64::from(position) * frequencies.angles()[pair];
+            let turned = values.chunks(head_dim).enumerate().flat_map(|(head, values)| {
+                let interleaved = style == RotaryStyle::Interleaved;
+                (0..head_dim).map(move |column| match column {
+                    _ if head == 0 || column >= 2 * pairs => Bounded::exact(f64::from(values[column])),
+                    _ if interleaved => {
+                        reference::turn(values[column & !1], values[column | 1], angle(column / 2), column % 2)
+                    }
+                    _ => {
+                        let pair = column % pairs;
+                        reference::turn(values[pair], values[pair + pairs], angle(pair), column / pairs)
+                    }
+                })
+            });
+            comparison.add_row(x.row(row), turned);
+        }
+        executor.recycle(x);
+    }
+    comparison.of(name)
 }
 
 fn pool(executor: &mut Executor, random: &mut Random, pooling: Pooling) -> OperationTest {
@@ -328,13 +400,20 @@ mod tests {
             // Every operation once, and each compared with something that it is near to but not equal.
             let names: std::collections::HashSet<&str> =
                 test.operations.iter().map(|operation| operation.operation.as_str()).collect();
-            assert_eq!(names.len(), 4 + 2 + 4 * 8 + 1 + 5);
+            assert_eq!(names.len(), 4 + 2 + 4 * 8 + 2 + 5 + 5);
             assert_eq!(names.len(), test.operations.len());
-            for name in ["embed Q8_0", "layer norm", "linear Q8_0 assign", "linear F32 gelu", "attention", "pool mean"]
-            {
+            for name in [
+                "embed Q8_0",
+                "layer norm",
+                "linear Q8_0 assign",
+                "linear F32 gelu",
+                "attention causal",
+                "rotary halves",
+                "pool mean",
+            ] {
                 assert!(names.contains(name), "{name}");
             }
-            let rounds = ["layer norm", "linear", "attention", "pool mean"];
+            let rounds = ["layer norm", "linear", "rotary", "attention", "pool mean"];
             for operation in &test.operations {
                 if rounds.iter().any(|name| operation.operation.starts_with(name)) {
                     assert!(operation.error > 1e-4, "{isa} {operation:?} was compared with nothing");

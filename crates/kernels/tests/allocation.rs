@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Random, TYPES, Weights};
 use docent_kernels::{
-    Activation, EmbeddingTable, Epilogue, Executor, Heads, Isa, Mask, Norm, Pooling, Sequences, SharedBytes, ThreadPool,
-    WeightType,
+    Activation, EmbeddingTable, Epilogue, Executor, Frequencies, Heads, Isa, Mask, Norm, Pooling, Queries, Rotary,
+    RotaryStyle, Rows, Sequences, SharedBytes, ThreadPool, WeightType,
 };
 
 /// Counts the allocations of all threads.
@@ -56,13 +56,18 @@ fn operations_allocate_nothing_once_warm() {
             .map(|(outputs, inputs)| Weights::random(&mut random, ty, outputs, inputs).pack())
     });
     let heads = Heads::new(2, 32);
+    let slopes = heads.clone().with_alibi(8.0);
+    let head_norm = Norm::new(vec![1.0; 32], None, 1e-5).unwrap();
+    let rotary = Rotary::new(RotaryStyle::Halves, 32, &Frequencies::new(32, 1e4), 100).unwrap();
+    let masks = [Mask::Causal, Mask::Window { left: 9, right: 9 }, Mask::Full];
     let batches = [&[3, 70, 1][..], &[100], &[5], &[30, 30, 30]].map(|lengths| {
         let sequences = Sequences::from_lengths(lengths.iter().copied());
         let ids: Vec<u32> = (0..sequences.tokens()).map(|_| random.below(40) as u32).collect();
-        (sequences, ids)
+        let positions: Vec<u32> = sequences.iter().flat_map(|tokens| 0..tokens.len() as u32).collect();
+        (sequences, ids, positions)
     });
     let forward = |executor: &mut Executor| {
-        for (sequences, ids) in &batches {
+        for (sequences, ids, positions) in &batches {
             let rows = sequences.tokens();
             let mut x = executor.matrix(rows, WIDTH);
             executor.embed(&[(&table, ids)], &mut x);
@@ -71,7 +76,19 @@ fn operations_allocate_nothing_once_warm() {
                 let mut qkv = executor.matrix(rows, 3 * WIDTH);
                 executor.linear(&x, qkv_layer, Epilogue::Assign, &mut qkv);
                 let mut context = executor.matrix(rows, WIDTH);
+                executor.rms_norm_columns(&mut qkv, heads.queries_and_keys(), &head_norm);
+                executor.rotary(&mut qkv, heads.queries_and_keys(), positions, &rotary);
                 executor.attention(&qkv, sequences, &heads, Mask::Full, &mut context);
+                for mask in masks {
+                    executor.attention(&qkv, sequences, &slopes, mask, &mut context);
+                }
+                let mut last = executor.matrix(sequences.len(), 3 * WIDTH);
+                executor.gather(&qkv, sequences, Rows::Last, &mut last);
+                let mut of_last = executor.matrix(sequences.len(), WIDTH);
+                let queries = Queries { matrix: &last, rows: Rows::Last };
+                executor.attention_of(queries, &qkv, sequences, &heads, Mask::Causal, &mut of_last);
+                executor.recycle(last);
+                executor.recycle(of_last);
                 executor.recycle(qkv);
                 executor.linear(&context, project, Epilogue::Add, &mut x);
                 executor.recycle(context);

@@ -7,8 +7,8 @@ mod common;
 
 use common::{Random, TYPES, Weights, bits, bits_of, executors, matrix_of};
 use docent_kernels::{
-    Activation, EmbeddingTable, Epilogue, Executor, Heads, Isa, Linear, Mask, Matrix, Norm, Pooling, Sequences, SharedBytes,
-    ThreadPool, WeightType,
+    Activation, EmbeddingTable, Epilogue, Executor, Heads, Isa, Linear, Mask, Matrix, Norm, Pooling, Sequences,
+    SharedBytes, ThreadPool, WeightType,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -158,6 +158,34 @@ proptest! {
                 let mut out = common::dirty(&mut executor, rows, outputs);
                 executor.linear(&x, &linear, Epilogue::Activate(Activation::Gelu), &mut out);
                 prop_assert!(bits_of(&out) == expected, "{isa} {:?} {rows}x{inputs}x{outputs}", TYPES[ty]);
+            }
+        }
+    }
+
+    #[test]
+    fn some_columns_of_a_linear_layer_have_the_bits_of_all(
+        seed: u64,
+        ty in 0usize..4,
+        outputs in 1usize..130,
+        ends in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+        rows in 1usize..90,
+    ) {
+        let mut random = Random(seed);
+        let linear = Weights::random(&mut random, TYPES[ty], outputs, 96).pack();
+        let (a, b) = (ends.0.index(outputs + 1), ends.1.index(outputs + 1));
+        let columns = a.min(b)..a.max(b);
+        let values = random.values(rows * 96);
+        for isa in Isa::available() {
+            for mut executor in executors(isa) {
+                let x = matrix_of(&mut executor, rows, 96, &values);
+                let mut all = common::dirty(&mut executor, rows, outputs);
+                executor.linear(&x, &linear, Epilogue::Assign, &mut all);
+                let mut some = common::dirty(&mut executor, rows, outputs);
+                executor.linear_columns(&x, &linear, columns.clone(), Epilogue::Assign, &mut some);
+                for row in 0..rows {
+                    let (all, some) = (&all.row(row)[columns.clone()], &some.row(row)[columns.clone()]);
+                    prop_assert!(bits(some) == bits(all), "{} {:?} {:?} of {}", isa, TYPES[ty], columns, outputs);
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::{EPSILON, Random, TYPES, Weights, bits, dirty, matrix_of};
 use docent_kernels::{
-    EmbeddingTable, Executor, Isa, Matrix, Norm, Pooling, Sequences, SharedBytes, WeightError, WeightType,
+    EmbeddingTable, Executor, Isa, Matrix, Norm, Pooling, Rows, Sequences, SharedBytes, WeightError, WeightType,
 };
 
 /// Checks a normalised row against double precision, within what roundings of its length allow.
@@ -297,4 +297,23 @@ fn rms_norm_divides_by_the_root_of_the_mean_square() {
             }
         }
     }
+}
+
+#[test]
+fn rows_of_some_tokens_are_gathered_sequence_by_sequence() {
+    let mut executor = Executor::inline(Isa::best());
+    let values: Vec<f32> = (0..18).map(|value| value as f32).collect();
+    let x = matrix_of(&mut executor, 6, 3, &values);
+    let sequences = Sequences::from_lengths([3, 1, 2]);
+    for (rows, expected) in [(Rows::All, &[0, 1, 2, 3, 4, 5][..]), (Rows::First, &[0, 3, 4]), (Rows::Last, &[2, 3, 5])]
+    {
+        assert_eq!(rows.count(&sequences), expected.len());
+        let mut out = dirty(&mut executor, expected.len(), 3);
+        executor.gather(&x, &sequences, rows, &mut out);
+        for (row, &token) in expected.iter().enumerate() {
+            assert_eq!(out.row(row), &values[3 * token..][..3], "{rows:?}");
+        }
+        executor.recycle(out);
+    }
+    assert!(Pooling::ALL.map(Pooling::rows) == [Rows::First, Rows::All, Rows::All, Rows::Last, Rows::All]);
 }

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use super::Simd;
 use super::gemm_float::{accumulate, for_row_tiles, product};
 use super::simd::{LANES, for_panel_strips};
-use super::{Simd, math};
+use super::softmax::{exp, exponentials, largest, subtract_distances};
 use crate::heads::Mask;
 use crate::weights::PANEL;
 
@@ -368,24 +369,6 @@ unsafe fn add_weighted<S: Simd, const PANELS: usize>(
     sums
 }
 
-/// Subtracts from the scores of a query's keys, neighbours from `key` on, what their distance from it costs.
-///
-/// # Safety
-/// The instruction set must be present; `scores` must have `count` values, writable and padded to whole vectors.
-#[inline(always)]
-unsafe fn subtract_distances<S: Simd>(scores: *mut f32, count: usize, query: usize, key: usize, slope: f32) {
-    const STEPS: [f32; LANES] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
-    // SAFETY: all offsets are below `count`, padded.
-    unsafe {
-        for i in (0..count).step_by(LANES) {
-            // Exact up to 2^24 tokens.
-            let first = (key + i) as f32 - query as f32;
-            let distance = S::abs(S::add(S::load(STEPS.as_ptr()), S::splat(first)));
-            S::store(scores.add(i), S::neg_mul_add(S::splat(slope), distance, S::load(scores.add(i))));
-        }
-    }
-}
-
 /// Writes the keys of a block, with zeros for tokens that fill up the last panel.
 ///
 /// # Safety
@@ -467,63 +450,5 @@ unsafe fn store_first<S: Simd>(to: *mut f32, value: S::F32, count: usize) {
                 *to.add(i) = lane;
             }
         }
-    }
-}
-
-/// The exponential of one number, by the same arithmetic as that of vectors.
-///
-/// # Safety
-/// The instruction set must be present.
-#[inline(always)]
-unsafe fn exp<S: Simd>(x: f32) -> f32 {
-    let mut lanes = [0.0; LANES];
-    // SAFETY: the caller has the instruction set.
-    unsafe { S::store(lanes.as_mut_ptr(), math::exp::<S>(S::splat(x))) };
-    lanes[0]
-}
-
-/// The largest score of a query.
-///
-/// # Safety
-/// The instruction set must be present; `scores` must have `count` values, at least one, readable and padded to whole
-/// vectors.
-#[inline(always)]
-unsafe fn largest<S: Simd>(scores: *const f32, count: usize) -> f32 {
-    let (whole, rest) = (count / LANES * LANES, count % LANES);
-    // SAFETY: all offsets are below `count`, padded.
-    unsafe {
-        let mut largest = S::splat(f32::NEG_INFINITY);
-        for i in (0..whole).step_by(LANES) {
-            largest = S::max(largest, S::load(scores.add(i)));
-        }
-        if rest > 0 {
-            largest = S::max(largest, S::first_lanes(S::load(scores.add(whole)), rest, f32::NEG_INFINITY));
-        }
-        S::max_lane(largest)
-    }
-}
-
-/// Replaces the scores of one query by `exp(score - largest)` and returns their sum.
-///
-/// # Safety
-/// As for [`largest`], and the scores must be writable, padding included.
-#[inline(always)]
-unsafe fn exponentials<S: Simd>(scores: *mut f32, count: usize, largest: f32) -> f32 {
-    let (whole, rest) = (count / LANES * LANES, count % LANES);
-    // SAFETY: all offsets are below `count`, padded.
-    unsafe {
-        let largest = S::splat(largest);
-        let mut sum = S::splat(0.0);
-        for i in (0..whole).step_by(LANES) {
-            let e = math::exp::<S>(S::sub(S::load(scores.add(i)), largest));
-            S::store(scores.add(i), e);
-            sum = S::add(sum, e);
-        }
-        if rest > 0 {
-            let e = math::exp::<S>(S::sub(S::load(scores.add(whole)), largest));
-            S::store(scores.add(whole), e);
-            sum = S::add(sum, S::first_lanes(e, rest, 0.0));
-        }
-        S::sum(sum)
     }
 }

@@ -15,8 +15,10 @@ pub(crate) mod gemm_q8;
 pub(crate) mod math;
 pub(crate) mod peak;
 pub(crate) mod portable;
+pub(crate) mod rotary;
 pub(crate) mod rows;
 pub(crate) mod simd;
+mod softmax;
 pub(crate) mod store;
 
 pub(crate) use simd::Simd;

@@ -127,16 +127,26 @@ pub(super) fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32) -> Vec<Bounded> {
     x.iter().zip(gain).map(one).collect()
 }
 
-/// What one query of a head gathers from the values.
-pub(super) fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f32) -> Vec<Bounded> {
+/// One of a pair that is turned: the first, or the second.
+pub(super) fn turn(x: f32, y: f32, angle: f64, which: usize) -> Bounded {
+    let (x, y) = (f64::from(x), f64::from(y));
+    let value = if which == 0 { x * angle.cos() - y * angle.sin() } else { y * angle.cos() + x * angle.sin() };
+    // Cosine, sine, two products and a sum.
+    Bounded { value, error: 3.0 * EPSILON * (x.abs() + y.abs()) + UNDERFLOW }
+}
+
+/// What one query of a head gathers from the values, where each key's score loses something.
+pub(super) fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f32, losses: &[f64]) -> Vec<Bounded> {
     let products = |key: &[f32]| -> Vec<f64> {
         query.iter().zip(key).map(|(&q, &k)| f64::from(q) * f64::from(k) * f64::from(scale)).collect()
     };
     let scores: Vec<Bounded> = keys
         .iter()
-        .map(|key| {
+        .zip(losses)
+        .map(|(key, loss)| {
             let sum = sum(&products(key));
-            Bounded { value: sum.value, error: sum.error + 4.0 * EPSILON * sum.value.abs() }
+            let error = sum.error + 4.0 * EPSILON * (sum.value.abs() + loss.abs());
+            Bounded { value: sum.value - loss, error }
         })
         .collect();
     let largest = scores.iter().map(|score| score.value).fold(f64::NEG_INFINITY, f64::max);
@@ -181,9 +191,14 @@ mod tests {
             layer_norm(&[1.0, 3.0], &[2.0, 2.0], &[0.0, 10.0], 0.0).iter().map(|bounded| bounded.value).collect();
         assert_eq!(normed, [-2.0, 12.0]);
 
+        let turned = |which| turn(1.0, 2.0, std::f64::consts::FRAC_PI_2, which).value;
+        assert!((turned(0) + 2.0).abs() < 1e-15 && (turned(1) - 1.0).abs() < 1e-15);
+
         // Equal scores: the mean of the values. One that is larger by ln 3: three quarters of it.
         let values = [&[1.0f32, 0.0][..], &[3.0, 8.0]];
-        let of = |keys: &[&[f32]]| attention(&[1.0], keys, &values, 1.0).iter().map(|b| b.value).collect::<Vec<_>>();
+        let of = |keys: &[&[f32]]| {
+            attention(&[1.0], keys, &values, 1.0, &[0.0, 0.0]).iter().map(|b| b.value).collect::<Vec<_>>()
+        };
         assert_eq!(of(&[&[5.0], &[5.0]]), [2.0, 4.0]);
         let gathered = of(&[&[0.0], &[3f32.ln()]]);
         assert!((gathered[0] - 2.5).abs() < 1e-6 && (gathered[1] - 6.0).abs() < 1e-6, "{gathered:?}");
