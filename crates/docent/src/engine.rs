@@ -96,9 +96,7 @@ impl Engine {
         pooling: Pooling,
     ) -> Result<Vec<Vec<f32>>, BatchError> {
         let batch = Batch::new(sequences.iter().copied());
-        let hidden = self.model.forward(executor, &batch)?;
-        let mut pooled = executor.matrix(pooling.vectors(batch.sequences()), hidden.columns());
-        executor.pool(&hidden, batch.sequences(), pooling, &mut pooled);
+        let pooled = self.model.pooled(executor, &batch, pooling)?;
         let row_range = |sequence: usize| match pooling {
             Pooling::None => batch.sequences().range(sequence),
             _ => sequence..sequence + 1,
@@ -107,7 +105,6 @@ impl Engine {
             .map(|sequence| row_range(sequence).flat_map(|row| pooled.row(row)).copied().collect())
             .collect();
         executor.recycle(pooled);
-        executor.recycle(hidden);
         Ok(vectors)
     }
 

@@ -73,3 +73,30 @@ fn token_vectors_do_not_depend_on_company_either() {
         assert_eq!(bits(&one.embed_with(&[text], &options).unwrap()[0]), bits(together));
     }
 }
+
+/// Where pooling reads one token, the last layer computes no others.
+#[test]
+fn the_vector_of_a_token_has_the_bits_of_its_row() {
+    let texts: Vec<String> = (0..20).map(|i| "the quick brown fox jumps over it ".repeat(i * i % 11)).collect();
+    for (name, one, several) in embedders() {
+        for embedder in [one, several] {
+            let with = |pooling, texts: &[String]| {
+                let options = docent::EmbedOptions { pooling: Some(pooling), normalize: false, ..Default::default() };
+                embedder.embed_with(texts, &options).unwrap()
+            };
+            // One text is spread over the threads, many are dealt out to them.
+            for texts in [&texts[..1], &texts[3..4], &texts] {
+                let tokens = with(Pooling::None, texts);
+                let (first, last) = (with(Pooling::Cls, texts), with(Pooling::Last, texts));
+                for ((tokens, first), last) in tokens.iter().zip(&first).zip(&last) {
+                    let rows: Vec<&[f32]> = tokens.rows().collect();
+                    let equal = |row: &[f32], vector: &docent::Embedding| {
+                        row.iter().map(|value| value.to_bits()).eq(vector.vector().iter().map(|value| value.to_bits()))
+                    };
+                    assert!(equal(rows[0], first), "{name}: first token of {}", rows.len());
+                    assert!(equal(rows[rows.len() - 1], last), "{name}: last token of {}", rows.len());
+                }
+            }
+        }
+    }
+}

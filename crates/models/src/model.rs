@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use docent_gguf::Gguf;
-use docent_kernels::{Executor, Matrix, Pooling, ThreadPool};
+use docent_kernels::{Executor, Matrix, Pooling, Rows, ThreadPool};
 use docent_tokenizer::Tokenizer;
 use serde_json::{Map, Value};
 
@@ -191,8 +191,33 @@ impl Model {
     /// # Errors
     /// If a sequence is empty, longer than [`positions`](Description::positions), or has an id without an embedding.
     pub fn forward(&self, executor: &mut Executor, batch: &Batch) -> Result<Matrix, BatchError> {
+        self.hidden(executor, batch, Rows::All)
+    }
+
+    /// The pooled hidden states of the batch: [`Pooling::vectors`] rows of [`hidden_size`](Description::hidden_size) values, in a
+    /// matrix to be recycled by `executor`.
+    ///
+    /// They have the bits that pooling what [`forward`](Self::forward) returns would give; but where pooling reads one token of each
+    /// sequence, the last layer computes only that one's row, beside the keys and values of all.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn pooled(&self, executor: &mut Executor, batch: &Batch, pooling: Pooling) -> Result<Matrix, BatchError> {
+        let rows = pooling.rows();
+        let hidden = self.hidden(executor, batch, rows)?;
+        // One row a sequence is the vector already, and without pooling each row is one.
+        if rows != Rows::All || pooling == Pooling::None {
+            return Ok(hidden);
+        }
+        let mut pooled = executor.matrix(pooling.vectors(batch.sequences()), hidden.columns());
+        executor.pool(&hidden, batch.sequences(), pooling, &mut pooled);
+        executor.recycle(hidden);
+        Ok(pooled)
+    }
+
+    fn hidden(&self, executor: &mut Executor, batch: &Batch, rows: Rows) -> Result<Matrix, BatchError> {
         batch.check(self.description.positions, self.description.vocabulary)?;
-        Ok(self.network.forward(executor, batch))
+        Ok(self.network.forward(executor, batch, rows))
     }
 
     /// Bytes of memory that the packed weights take; embedding tables stay in the file's mapping.

@@ -13,7 +13,9 @@
 use std::path::Path;
 
 use docent_gguf::Metadata;
-use docent_kernels::{Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm};
+use docent_kernels::{
+    Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Queries, Rows,
+};
 
 use super::{Architecture, HfConfig, Loaded, Network, Sizes};
 use crate::source::HfName;
@@ -49,12 +51,9 @@ struct Layer {
 }
 
 impl Network for Bert {
-    fn forward(&self, executor: &mut Executor, batch: &Batch) -> Matrix {
+    fn forward(&self, executor: &mut Executor, batch: &Batch, rows: Rows) -> Matrix {
         let (tokens, width) = (batch.ids().len(), self.tokens.columns());
         let mut x = executor.matrix(tokens, width);
-        let mut query_key_value = executor.matrix(tokens, 3 * width);
-        let mut context = executor.matrix(tokens, width);
-        let mut inner = executor.matrix(tokens, self.layers[0].up.outputs());
 
         // A text on its own is segment 0 throughout.
         let segment = vec![0; tokens];
@@ -63,19 +62,20 @@ impl Network for Bert {
         executor.embed(&embeddings, &mut x);
         executor.layer_norm(&mut x, &self.embedding_norm);
 
-        for layer in &self.layers {
-            executor.linear(&x, &layer.query_key_value, Epilogue::Assign, &mut query_key_value);
-            executor.attention(&query_key_value, batch.sequences(), &self.heads, Mask::Full, &mut context);
+        for (index, layer) in self.layers.iter().enumerate() {
+            // Every token is read by the next layer, and of the last by whoever asked.
+            let rows = if index + 1 == self.layers.len() { rows } else { Rows::All };
+            let context;
+            (x, context) = self.attend(executor, layer, batch, rows, x);
             executor.linear(&context, &layer.attention_output, Epilogue::Add, &mut x);
+            executor.recycle(context);
             executor.layer_norm(&mut x, &layer.attention_norm);
+            let mut inner = executor.matrix(x.rows(), layer.up.outputs());
             executor.linear(&x, &layer.up, Epilogue::Activate(self.activation), &mut inner);
             executor.linear(&inner, &layer.down, Epilogue::Add, &mut x);
+            executor.recycle(inner);
             executor.layer_norm(&mut x, &layer.output_norm);
         }
-
-        executor.recycle(query_key_value);
-        executor.recycle(context);
-        executor.recycle(inner);
         x
     }
 
@@ -85,6 +85,34 @@ impl Network for Bert {
             [query_key_value, attention_output, up, down].into_iter().map(Linear::bytes).sum::<usize>()
         };
         self.layers.iter().map(layer).sum()
+    }
+}
+
+impl Bert {
+    /// The rows that are wanted, and what their tokens gather from all tokens of their sequence.
+    fn attend(&self, executor: &mut Executor, layer: &Layer, batch: &Batch, rows: Rows, x: Matrix) -> (Matrix, Matrix) {
+        let (projection, heads) = (&layer.query_key_value, &self.heads);
+        let mut query_key_value = executor.matrix(x.rows(), projection.outputs());
+        let mut context = executor.matrix(rows.count(batch.sequences()), x.columns());
+        let x = if rows == Rows::All {
+            executor.linear(&x, projection, Epilogue::Assign, &mut query_key_value);
+            executor.attention(&query_key_value, batch.sequences(), heads, Mask::Full, &mut context);
+            x
+        } else {
+            // Keys and values of all tokens, but queries of those alone.
+            executor.linear_columns(&x, projection, heads.keys_and_values(), Epilogue::Assign, &mut query_key_value);
+            let mut wanted = executor.matrix(context.rows(), x.columns());
+            executor.gather(&x, batch.sequences(), rows, &mut wanted);
+            executor.recycle(x);
+            let mut queries = executor.matrix(wanted.rows(), projection.outputs());
+            executor.linear_columns(&wanted, projection, heads.queries(), Epilogue::Assign, &mut queries);
+            let of = Queries { matrix: &queries, rows };
+            executor.attention_of(of, &query_key_value, batch.sequences(), heads, Mask::Full, &mut context);
+            executor.recycle(queries);
+            wanted
+        };
+        executor.recycle(query_key_value);
+        (x, context)
     }
 }
 

@@ -5,7 +5,7 @@ pub(crate) mod bert;
 use std::path::Path;
 
 use docent_gguf::Metadata;
-use docent_kernels::{Executor, Matrix};
+use docent_kernels::{Executor, Matrix, Rows};
 use serde_json::{Map, Value};
 
 use crate::weights::Weights;
@@ -13,8 +13,9 @@ use crate::{Batch, Error, source::HfName};
 
 /// A loaded architecture: its weights and the way from token ids to hidden states.
 pub(crate) trait Network: Send + Sync {
-    /// The last hidden state of every token, one row each.
-    fn forward(&self, executor: &mut Executor, batch: &Batch) -> Matrix;
+    /// The last hidden states of the tokens `rows` of each sequence, one row each. They have the same bits whichever are asked
+    /// for; what the last layer would compute of the others may be left out.
+    fn forward(&self, executor: &mut Executor, batch: &Batch, rows: Rows) -> Matrix;
 
     /// Bytes of memory that the packed weights take.
     fn bytes(&self) -> usize;
