@@ -168,6 +168,35 @@ impl Executor {
         (0..x.rows()).for_each(|row| x.row_mut(row).iter_mut().for_each(|value| *value *= factor));
     }
 
+    /// `to = x`.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn copy(&mut self, x: &Matrix, to: &mut Matrix) {
+        self.for_pairs_of_rows(x, to, |x, to| to.copy_from_slice(x));
+    }
+
+    /// `to += x`.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn add(&mut self, x: &Matrix, to: &mut Matrix) {
+        self.for_pairs_of_rows(x, to, |x, to| to.iter_mut().zip(x).for_each(|(to, x)| *to += x));
+    }
+
+    /// Calls `f` on each row of `x` with that of `to`.
+    fn for_pairs_of_rows(&self, x: &Matrix, to: &mut Matrix, f: impl Fn(&[f32], &mut [f32]) + Sync) {
+        assert_eq!((x.rows(), x.columns()), (to.rows(), to.columns()), "shapes of two matrices");
+        let (rows, columns, stride, data) = (x.rows(), x.columns(), to.stride(), Shared(to.as_mut_ptr()));
+        self.for_row_blocks(rows, |rows| {
+            for row in rows {
+                // SAFETY: a row of `to`, which has `columns` values, and which no other job has.
+                let to = unsafe { std::slice::from_raw_parts_mut(data.get().add(row * stride), columns) };
+                f(x.row(row), to);
+            }
+        });
+    }
+
     /// `out = epilogue(x W^T + b)` for every row of `x`.
     ///
     /// Quantised weights are multiplied with the rows quantised in the same blocks of 32, at the same precision or, for

@@ -63,6 +63,8 @@ pub enum Rows {
     First,
     /// The last of each sequence.
     Last,
+    /// All but the first so many of each sequence, which must have them.
+    After(usize),
 }
 
 impl Rows {
@@ -71,19 +73,26 @@ impl Rows {
         match self {
             Rows::All => sequences.tokens(),
             Rows::First | Rows::Last => sequences.len(),
+            Rows::After(first) => sequences.iter().map(|tokens| tokens.len().saturating_sub(first)).sum(),
         }
     }
 
     /// The tokens of a sequence of this length.
     ///
     /// # Panics
-    /// If there should be one, and the sequence is empty.
+    /// If the sequence is too short to have them.
     pub(crate) fn of(self, length: usize) -> Range<usize> {
-        assert!(self == Rows::All || length > 0, "the {self:?} row of an empty sequence");
+        let least = match self {
+            Rows::All => 0,
+            Rows::First | Rows::Last => 1,
+            Rows::After(first) => first,
+        };
+        assert!(length >= least, "{self:?} of a sequence of {length} tokens");
         match self {
             Rows::All => 0..length,
             Rows::First => 0..1,
             Rows::Last => length - 1..length,
+            Rows::After(first) => first..length,
         }
     }
 }

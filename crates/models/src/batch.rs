@@ -1,11 +1,15 @@
 //! What a forward pass runs on.
 
-use docent_kernels::Sequences;
+use std::ops::Range;
+
+use docent_kernels::{Rows, Sequences};
 
 /// Token ids of several sequences laid one after the other, without padding.
 #[derive(Clone, Debug)]
 pub struct Batch {
     ids: Vec<u32>,
+    /// One for each token, or none if all are 0.
+    segments: Vec<u32>,
     positions: Vec<u32>,
     sequences: Sequences,
 }
@@ -45,14 +49,30 @@ pub enum BatchError {
 impl Batch {
     /// Packs sequences of token ids, special tokens included.
     pub fn new<'a>(sequences: impl IntoIterator<Item = &'a [u32]>) -> Self {
+        Self::after(0, sequences)
+    }
+
+    /// The same for sequences that each go on from `first` tokens which are not in them.
+    pub fn after<'a>(first: usize, sequences: impl IntoIterator<Item = &'a [u32]>) -> Self {
         let (mut ids, mut positions, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
         for sequence in sequences {
             ids.extend_from_slice(sequence);
             // Beyond `u32` no model has positions, and `check` refuses the sequence by its length.
-            positions.extend((0..sequence.len()).map(|position| position as u32));
+            positions.extend((0..sequence.len()).map(|place| (first + place) as u32));
             lengths.push(sequence.len());
         }
-        Batch { ids, positions, sequences: Sequences::from_lengths(lengths) }
+        Batch { ids, segments: Vec::new(), positions, sequences: Sequences::from_lengths(lengths) }
+    }
+
+    /// The same with a segment for each token, in one run after the other: 1 for the document of a pair, in models that tell it from
+    /// the query so.
+    ///
+    /// # Panics
+    /// If there is not one for each token.
+    #[must_use]
+    pub fn with_segments(self, segments: Vec<u32>) -> Self {
+        assert_eq!(segments.len(), self.ids.len(), "segments of tokens");
+        Batch { segments, ..self }
     }
 
     /// The token ids of all sequences.
@@ -60,9 +80,28 @@ impl Batch {
         &self.ids
     }
 
-    /// The place of each token in its sequence, from 0.
+    /// The place of each token in its sequence, from 0 or from where the sequences go on.
     pub fn positions(&self) -> &[u32] {
         &self.positions
+    }
+
+    /// The positions of some tokens of each sequence.
+    pub(crate) fn positions_of(&self, rows: Rows) -> Vec<u32> {
+        let of = |tokens: Range<usize>| match rows {
+            Rows::All => tokens,
+            Rows::First => tokens.start..tokens.start + 1,
+            Rows::Last => tokens.end - 1..tokens.end,
+            Rows::After(first) => tokens.start + first..tokens.end,
+        };
+        self.sequences.iter().flat_map(of).map(|row| self.positions[row]).collect()
+    }
+
+    /// The segment of each token; no more than `limit` are told apart.
+    pub(crate) fn segments(&self, limit: usize) -> Vec<u32> {
+        if self.segments.is_empty() || limit < 2 {
+            return vec![0; self.ids.len()];
+        }
+        self.segments.clone()
     }
 
     /// The boundaries of the sequences.
@@ -76,8 +115,9 @@ impl Batch {
             if tokens.is_empty() {
                 return Err(BatchError::Empty { sequence });
             }
-            if tokens.len() > limit {
-                return Err(BatchError::TooLong { sequence, tokens: tokens.len(), limit });
+            let end = tokens.len() + self.positions[tokens.start] as usize;
+            if end > limit {
+                return Err(BatchError::TooLong { sequence, tokens: end, limit });
             }
             if let Some(&id) = self.ids[tokens].iter().find(|&&id| id as usize >= rows) {
                 return Err(BatchError::UnknownId { sequence, id, rows });

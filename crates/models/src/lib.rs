@@ -38,17 +38,24 @@
 
 mod arch;
 mod batch;
+mod blocks;
 pub mod convert;
 mod error;
+mod head;
 mod inspect;
+mod keys;
 mod model;
+mod pass;
 mod sentence_transformers;
+mod settings;
 mod source;
 mod weights;
 
 pub use arch::supported_architectures;
 pub use batch::{Batch, BatchError};
 pub use error::Error;
+pub use head::ScoreKind;
 pub use inspect::{Inspection, TensorInfo, inspect};
 pub use model::{Description, Format, Model, Prompts};
+pub use pass::Prefix;
 pub use source::safetensors::{SafetensorsEntry, SafetensorsError, read_safetensors_header};

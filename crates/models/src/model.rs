@@ -8,8 +8,11 @@ use docent_kernels::{Executor, Matrix, Pooling, Rows, ThreadPool};
 use docent_tokenizer::Tokenizer;
 use serde_json::{Map, Value};
 
-use crate::arch::{self, HfConfig, Network, Sizes};
+use crate::arch::{self, Loaded, Network};
+use crate::head::{Head, ScoreKind, Scorer};
+use crate::pass::{Cache, Pass, Prefix};
 use crate::sentence_transformers::SentenceTransformers;
+use crate::settings::{HfConfig, Settings, Translated, Translation};
 use crate::source::{Directory, Source};
 use crate::weights::Weights;
 use crate::{Batch, BatchError, Error};
@@ -19,6 +22,9 @@ pub struct Model {
     description: Description,
     tokenizer: Tokenizer,
     network: Box<dyn Network>,
+    projection: Head,
+    scorer: Option<Scorer>,
+    causal: bool,
 }
 
 /// The kind of file a model came from.
@@ -41,8 +47,12 @@ pub struct Description {
     pub format: Format,
     /// Transformer layers.
     pub layers: usize,
-    /// Values of a hidden state, hence of an embedding.
+    /// Values of a hidden state.
     pub hidden_size: usize,
+    /// Values of an embedding: those of a hidden state, unless the model projects it to another number.
+    pub embedding_size: usize,
+    /// Whether the pooled hidden state is projected before it is an embedding.
+    pub projected: bool,
     /// Attention heads of a layer.
     pub heads: usize,
     /// Values between the two linear layers of a feed-forward block.
@@ -55,6 +65,12 @@ pub struct Description {
     pub max_length: usize,
     /// How hidden states become one vector; `None` if the files do not say.
     pub pooling: Option<Pooling>,
+    /// Whether the files say that the model scores pairs, and is no embedder.
+    pub reranker: bool,
+    /// How the model's scores are meant, if it can score a query with a document.
+    pub scores: Option<ScoreKind>,
+    /// The template of a reranker's prompt, if its files carry one.
+    pub rerank_template: Option<String>,
     /// Whether vectors are to be scaled to unit length; `None` if the files do not say.
     pub normalize: Option<bool>,
     /// The texts to put in front of an input.
@@ -130,49 +146,63 @@ impl Model {
         let architecture = arch::by_gguf_name(name).ok_or_else(|| unsupported(path, name))?;
         let tokenizer = Tokenizer::from_gguf(metadata)?;
         let key = format!("{name}.pooling_type");
-        let pooling = match metadata.u32(&key)? {
-            None => None,
+        let pooling_type = metadata.u32(&key)?;
+        let pooling = match pooling_type {
+            None | Some(RANK) => None,
             Some(0) => Some(Pooling::None),
             Some(1) => Some(Pooling::Mean),
             Some(2) => Some(Pooling::Cls),
             Some(3) => Some(Pooling::Last),
-            Some(4) => return Err(Error::config(path, key, "an embedding model's pooling", "4 (rank): a reranker")),
             Some(found) => return Err(Error::config(path, key, "0 to 4", found.to_string())),
         };
-        let weights = Weights::new(&source, threads);
-        let (network, sizes) = (architecture.load_gguf)(metadata, path, &weights)?;
-        let mut description = describe(path, architecture.name, Format::Gguf, sizes, &weights);
+        let settings = Settings::of_gguf(path, architecture.name, metadata);
+        let weights = Weights::new(&source, &tokenizer, threads);
+        let loaded = (architecture.load)(&settings, &weights)?;
+        let mut description = describe(path, architecture.name, Format::Gguf, &loaded, &weights);
         if let Some(name) = metadata.str("general.name")? {
             name.clone_into(&mut description.name);
         }
         description.pooling = pooling;
-        Ok(Model { description, tokenizer, network })
+        description.reranker = pooling_type == Some(RANK) || (pooling.is_none() && weights.has("cls.output.weight"));
+        description.rerank_template = metadata.str("tokenizer.chat_template.rerank")?.map(str::to_owned);
+        Ok(Model::new(description, tokenizer, loaded))
     }
 
     fn open_directory(path: &Path, threads: &ThreadPool) -> Result<Self, Error> {
         let directory = Directory::new(path);
-        let config = directory.file("config.json");
+        let file = directory.file("config.json");
         let fields: Map<String, Value> = directory.json("config.json")?.ok_or_else(|| Error::NotAModel {
             path: path.to_owned(),
             found: "a directory without config.json".to_owned(),
         })?;
-        let config = HfConfig { path: &config, fields: &fields };
+        let config = HfConfig { path: &file, fields: &fields };
         let model_type = config.string(&["model_type"])?;
         let model_type =
             model_type.ok_or_else(|| config.error("model_type", "the name of an architecture", "nothing"))?;
-        let architecture = arch::by_hf_model_type(model_type).ok_or_else(|| unsupported(config.path, model_type))?;
-        let settings = SentenceTransformers::read(directory)?;
+        let architecture = arch::of_hugging_face(&config)?.ok_or_else(|| unsupported(config.path, model_type))?;
+        let modules = SentenceTransformers::read(directory)?;
         let tokenizer = Tokenizer::from_directory(path)?;
-        let source = Source::from_directory(path, architecture.gguf_name)?;
-        let weights = Weights::new(&source, threads);
-        let (network, sizes) = (architecture.load_hf)(&config, &weights)?;
-        let mut description = describe(path, architecture.name, Format::Safetensors, sizes, &weights);
-        let advised = settings.max_seq_length.or(tokenizer.model_max_length()).filter(|&length| length > 0);
-        description.max_length = advised.unwrap_or(sizes.positions).min(sizes.positions);
-        description.pooling = settings.pooling;
-        description.normalize = settings.normalize;
-        description.prompts = settings.prompts;
-        Ok(Model { description, tokenizer, network })
+        let mut translation = Translation::new(config, architecture.name);
+        (architecture.translate)(&mut translation)?;
+        let translated = Translated::new(translation)?;
+        let settings = translated.settings(&file, architecture.name);
+        let source = Source::from_directory(path, architecture.gguf_name, &modules.dense)?;
+        let weights = Weights::new(&source, &tokenizer, threads);
+        let loaded = (architecture.load)(&settings, &weights)?;
+        let mut description = describe(path, architecture.name, Format::Safetensors, &loaded, &weights);
+        let advised = modules.max_seq_length.or(tokenizer.model_max_length()).filter(|&length| length > 0);
+        description.max_length = advised.unwrap_or(usize::MAX).min(loaded.sizes.positions);
+        description.pooling = modules.pooling;
+        description.normalize = modules.normalize;
+        description.prompts = modules.prompts;
+        let classifier = config.classes()?.iter().any(|class| class.ends_with("ForSequenceClassification"));
+        description.reranker = modules.pooling.is_none() && classifier;
+        Ok(Model::new(description, tokenizer, loaded))
+    }
+
+    fn new(description: Description, tokenizer: Tokenizer, loaded: Loaded) -> Self {
+        let Loaded { network, projection, scorer, causal, .. } = loaded;
+        Model { description, tokenizer, network, projection, scorer, causal }
     }
 
     /// What the model is.
@@ -191,10 +221,12 @@ impl Model {
     /// # Errors
     /// If a sequence is empty, longer than [`positions`](Description::positions), or has an id without an embedding.
     pub fn forward(&self, executor: &mut Executor, batch: &Batch) -> Result<Matrix, BatchError> {
-        self.hidden(executor, batch, Rows::All)
+        batch.check(self.description.positions, self.description.vocabulary)?;
+        Ok(self.network.forward(executor, &mut Pass { batch, rows: Rows::All, cache: Cache::None }))
     }
 
-    /// The pooled hidden states of the batch: [`Pooling::vectors`] rows of [`hidden_size`](Description::hidden_size) values, in a
+    /// The pooled hidden states of the batch, projected if the model does that: [`Pooling::vectors`] rows of [`embedding_size`](Description::embedding_size) values, of
+    /// [`hidden_size`](Description::hidden_size) without pooling, in a
     /// matrix to be recycled by `executor`.
     ///
     /// They have the bits that pooling what [`forward`](Self::forward) returns would give; but where pooling reads one token of each
@@ -203,28 +235,78 @@ impl Model {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn pooled(&self, executor: &mut Executor, batch: &Batch, pooling: Pooling) -> Result<Matrix, BatchError> {
+        batch.check(self.description.positions, self.description.vocabulary)?;
+        let pooled = self.pooled_states(executor, batch, pooling, Cache::None);
+        // Vectors of tokens are hidden states, not embeddings.
+        if pooling == Pooling::None {
+            return Ok(pooled);
+        }
+        Ok(self.projection.run(executor, pooled))
+    }
+
+    /// The outputs of the scoring head for each sequence of the batch, one row each, in a matrix to be recycled by `executor`;
+    /// [`Description::scores`] says how they are meant. The sequences are queries and documents put together as the model wants
+    /// them; with a `prefix`, what comes after it.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    ///
+    /// # Panics
+    /// If the model has no such head, or there is a prefix and the batch was not made to go on from it.
+    pub fn scores(
+        &self,
+        executor: &mut Executor,
+        batch: &Batch,
+        prefix: Option<&Prefix>,
+    ) -> Result<Matrix, BatchError> {
+        let scorer = self.scorer.as_ref().expect("the caller has looked at the description");
+        batch.check(self.description.positions, self.description.vocabulary)?;
+        let first = batch.positions().first().map_or(0, |&first| first as usize);
+        assert_eq!(prefix.map_or(0, Prefix::tokens), first, "first position of a batch after a prefix");
+        let cache = prefix.map_or(Cache::None, Cache::Follow);
+        let pooled = self.pooled_states(executor, batch, scorer.pooling, cache);
+        Ok(scorer.head.run(executor, pooled))
+    }
+
+    /// What the tokens `ids` leave for sequences that begin with them, or `None` in models where tokens see what comes after.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn prefix(&self, executor: &mut Executor, ids: &[u32]) -> Result<Option<Prefix>, BatchError> {
+        if !self.causal || ids.is_empty() {
+            return Ok(None);
+        }
+        let batch = Batch::new([ids]);
+        batch.check(self.description.positions, self.description.vocabulary)?;
+        let mut prefix = Prefix::new(ids.len());
+        let mut pass = Pass { batch: &batch, rows: Rows::Last, cache: Cache::Fill(&mut prefix) };
+        let hidden = self.network.forward(executor, &mut pass);
+        executor.recycle(hidden);
+        Ok(Some(prefix))
+    }
+
+    fn pooled_states(&self, executor: &mut Executor, batch: &Batch, pooling: Pooling, cache: Cache<'_>) -> Matrix {
         let rows = pooling.rows();
-        let hidden = self.hidden(executor, batch, rows)?;
+        let hidden = self.network.forward(executor, &mut Pass { batch, rows, cache });
         // One row a sequence is the vector already, and without pooling each row is one.
         if rows != Rows::All || pooling == Pooling::None {
-            return Ok(hidden);
+            return hidden;
         }
         let mut pooled = executor.matrix(pooling.vectors(batch.sequences()), hidden.columns());
         executor.pool(&hidden, batch.sequences(), pooling, &mut pooled);
         executor.recycle(hidden);
-        Ok(pooled)
-    }
-
-    fn hidden(&self, executor: &mut Executor, batch: &Batch, rows: Rows) -> Result<Matrix, BatchError> {
-        batch.check(self.description.positions, self.description.vocabulary)?;
-        Ok(self.network.forward(executor, batch, rows))
+        pooled
     }
 
     /// Bytes of memory that the packed weights take; embedding tables stay in the file's mapping.
     pub fn packed_bytes(&self) -> usize {
-        self.network.bytes()
+        let scorer = self.scorer.as_ref().map_or(0, |scorer| scorer.head.bytes());
+        self.network.bytes() + self.projection.bytes() + scorer
     }
 }
+
+/// What `pooling_type` is in the files of rerankers.
+const RANK: u32 = 4;
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -237,9 +319,10 @@ fn describe(
     path: &Path,
     architecture: &'static str,
     format: Format,
-    sizes: Sizes,
+    loaded: &Loaded,
     weights: &Weights<'_>,
 ) -> Description {
+    let sizes = loaded.sizes;
     let stem = if format == Format::Gguf { path.file_stem() } else { path.file_name() };
     Description {
         name: stem.map_or_else(|| path.display().to_string(), |stem| stem.to_string_lossy().into_owned()),
@@ -247,12 +330,17 @@ fn describe(
         format,
         layers: sizes.layers,
         hidden_size: sizes.hidden,
+        embedding_size: loaded.projection.outputs().unwrap_or(sizes.hidden),
+        projected: !loaded.projection.steps.is_empty(),
         heads: sizes.heads,
         feed_forward_size: sizes.feed_forward,
         vocabulary: sizes.vocabulary,
         positions: sizes.positions,
         max_length: sizes.positions,
         pooling: None,
+        reranker: false,
+        scores: loaded.scorer.as_ref().map(|scorer| scorer.kind.clone()),
+        rerank_template: None,
         normalize: None,
         prompts: Prompts::default(),
         unused_tensors: weights.unused(),

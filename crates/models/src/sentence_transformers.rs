@@ -17,6 +17,21 @@ pub(crate) struct SentenceTransformers {
     pub(crate) normalize: Option<bool>,
     pub(crate) max_seq_length: Option<usize>,
     pub(crate) prompts: Prompts,
+    /// Matrices between pooling and the embedding, in order.
+    pub(crate) dense: Vec<DenseModule>,
+}
+
+/// A Dense module.
+#[derive(Debug)]
+pub(crate) struct DenseModule {
+    /// The folder that has its weights.
+    pub(crate) folder: String,
+}
+
+#[derive(Deserialize)]
+struct DenseConfig {
+    #[serde(default)]
+    activation_function: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -54,8 +69,10 @@ impl SentenceTransformers {
                     "Transformer" => {}
                     "Normalize" => settings.normalize = Some(true),
                     "Pooling" => settings.pooling = Some(read_pooling(directory, &path)?),
+                    "Dense" => settings.dense.push(read_dense(directory, path)?),
                     kind => {
-                        let (file, expected) = (directory.file("modules.json"), "Transformer, Pooling or Normalize");
+                        let file = directory.file("modules.json");
+                        let expected = "Transformer, Pooling, Dense or Normalize";
                         return Err(Error::config(file, "type", expected, format!("{kind:?}")));
                     }
                 }
@@ -86,14 +103,7 @@ impl SentenceTransformers {
 fn read_pooling(directory: Directory<'_>, path: &str) -> Result<Pooling, Error> {
     let name = if path.is_empty() { "config.json".to_owned() } else { format!("{path}/config.json") };
     let file = directory.file(&name);
-    if path.split(['/', '\\']).any(|part| part == "..") || std::path::Path::new(path).is_absolute() {
-        return Err(Error::config(
-            directory.file("modules.json"),
-            "path",
-            "a folder of the model",
-            format!("{path:?}"),
-        ));
-    }
+    check_folder(directory, path)?;
     let fields: Map<String, Value> = directory.require_json(&name)?;
     // Vectors would be pooled over the prompt all the same.
     if fields.get("include_prompt").and_then(Value::as_bool) == Some(false) {
@@ -113,4 +123,27 @@ fn read_pooling(directory: Directory<'_>, path: &str) -> Result<Pooling, Error> 
         ["lasttoken" | "last"] => Ok(Pooling::Last),
         _ => Err(Error::config(file, "pooling mode", "one of cls, mean, max, lasttoken", format!("{modes:?}"))),
     }
+}
+
+/// A Dense module that only multiplies.
+fn read_dense(directory: Directory<'_>, folder: String) -> Result<DenseModule, Error> {
+    check_folder(directory, &folder)?;
+    let name = format!("{folder}/config.json");
+    let config: DenseConfig = directory.require_json(&name)?;
+    match config.activation_function.as_deref() {
+        None | Some("torch.nn.modules.linear.Identity") => Ok(DenseModule { folder }),
+        Some(found) => {
+            let expected = "torch.nn.modules.linear.Identity";
+            Err(Error::config(directory.file(&name), "activation_function", expected, format!("{found:?}")))
+        }
+    }
+}
+
+/// That a module lies inside the model.
+fn check_folder(directory: Directory<'_>, folder: &str) -> Result<(), Error> {
+    if folder.split(['/', '\\']).any(|part| part == "..") || std::path::Path::new(folder).is_absolute() {
+        let (file, expected) = (directory.file("modules.json"), "a folder of the model");
+        return Err(Error::config(file, "path", expected, format!("{folder:?}")));
+    }
+    Ok(())
 }

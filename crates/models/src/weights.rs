@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use docent_gguf::{TensorType, codec};
-use docent_kernels::{EmbeddingTable, Linear, Norm, RawMatrix, ThreadPool, WeightError, WeightType};
+use docent_kernels::{EmbeddingTable, Heads, Linear, Norm, RawMatrix, ThreadPool, WeightError, WeightType};
+use docent_tokenizer::Tokenizer;
 
 use crate::Error;
 use crate::source::{Source, TensorView};
@@ -14,13 +16,19 @@ const SUPPORTED: &str = "F32, F16, BF16, Q8_0";
 /// Hands an architecture its weights, each checked against the shape that the settings ask for.
 pub(crate) struct Weights<'a> {
     source: &'a Source,
+    tokenizer: &'a Tokenizer,
     threads: &'a ThreadPool,
     used: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Weights<'a> {
-    pub(crate) fn new(source: &'a Source, threads: &'a ThreadPool) -> Self {
-        Weights { source, threads, used: RefCell::default() }
+    pub(crate) fn new(source: &'a Source, tokenizer: &'a Tokenizer, threads: &'a ThreadPool) -> Self {
+        Weights { source, tokenizer, threads, used: RefCell::default() }
+    }
+
+    /// The row of a token that the vocabulary must have by exactly this text.
+    pub(crate) fn token(&self, text: &str) -> Option<usize> {
+        self.tokenizer.id(text).map(|id| id as usize)
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -49,6 +57,66 @@ impl<'a> Weights<'a> {
         })
     }
 
+    /// Some outputs of a linear layer of `total`: of one matrix that the model keeps several in.
+    pub(crate) fn linear_part(
+        &self,
+        stem: &str,
+        inputs: usize,
+        total: usize,
+        outputs: Range<usize>,
+    ) -> Result<Linear, Error> {
+        let name = format!("{stem}.weight");
+        let weight = self.require(&name, &[total as u64, inputs as u64])?;
+        let row_bytes = weight.bytes.len() / total.max(1);
+        let bytes = &weight.bytes[outputs.start * row_bytes..outputs.end * row_bytes];
+        let bias = self.vector_if_present(&format!("{stem}.bias"), total)?;
+        let matrix = RawMatrix::new(bytes, self.weight_type(&weight)?, outputs.len(), inputs)
+            .map_err(|source| self.unusable(&name, source))?;
+        Linear::pack(&[(matrix, bias.as_deref().map(|bias| &bias[outputs]))], self.threads)
+            .map_err(|source| self.unusable(&name, source))
+    }
+
+    /// Queries, keys and values of a layer as one projection, from one matrix (`attn_qkv`) or from three. Files that keep the
+    /// weights in one may still keep the biases in three.
+    pub(crate) fn query_key_value(&self, layer: usize, inputs: usize, heads: &Heads) -> Result<Linear, Error> {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let parts = [("attn_q", heads.queries()), ("attn_k", heads.keys()), ("attn_v", heads.values())]
+            .map(|(part, columns)| (name(part), columns.len()));
+        let fused = name("attn_qkv");
+        if !self.has(&format!("{fused}.weight")) {
+            return self.stacked_linear(&parts.each_ref().map(|(stem, outputs)| (stem.as_str(), *outputs)), inputs);
+        }
+        if self.has(&format!("{fused}.bias")) || !self.has(&format!("{}.bias", parts[0].0)) {
+            return self.linear(&fused, inputs, heads.columns());
+        }
+        let weight = self.require(&format!("{fused}.weight"), &[heads.columns() as u64, inputs as u64])?;
+        let unusable = |source| self.unusable(&format!("{fused}.weight"), source);
+        let matrix =
+            RawMatrix::new(weight.bytes, self.weight_type(&weight)?, heads.columns(), inputs).map_err(unusable)?;
+        let mut bias = Vec::new();
+        for (stem, outputs) in &parts {
+            bias.extend(self.vector(&format!("{stem}.bias"), *outputs)?);
+        }
+        Linear::pack(&[(matrix, Some(&bias))], self.threads).map_err(unusable)
+    }
+
+    /// Chosen rows of a matrix as a linear layer, in `f32`.
+    pub(crate) fn rows_as_linear(&self, name: &str, columns: usize, rows: &[usize]) -> Result<Linear, Error> {
+        let total = self.rows(name, columns)?;
+        let tensor = self.require(name, &[total as u64, columns as u64])?;
+        let row_bytes = tensor.bytes.len() / total;
+        let mut values = vec![0.0; rows.len() * columns];
+        for (values, &row) in values.chunks_exact_mut(columns).zip(rows) {
+            let bytes = tensor.bytes.get(row * row_bytes..(row + 1) * row_bytes);
+            let bytes = bytes.ok_or_else(|| self.misshapen(&tensor, &[row as u64 + 1, columns as u64]))?;
+            codec::dequantize(tensor.ty, bytes, values).map_err(|_| self.unsupported(&tensor))?;
+        }
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        RawMatrix::new(&bytes, WeightType::F32, rows.len(), columns)
+            .and_then(|matrix| Linear::pack(&[(matrix, None)], self.threads))
+            .map_err(|source| self.unusable(name, source))
+    }
+
     /// A LayerNorm: `{stem}.weight` and, if it is there, `{stem}.bias`.
     pub(crate) fn norm(&self, stem: &str, columns: usize, epsilon: f32) -> Result<Norm, Error> {
         let weight = self.vector(&format!("{stem}.weight"), columns)?;
@@ -56,12 +124,44 @@ impl<'a> Weights<'a> {
         Norm::new(weight, bias, epsilon).map_err(|source| self.unusable(stem, source))
     }
 
+    /// The same, or `None` if the model has no such norm.
+    pub(crate) fn norm_if_present(&self, stem: &str, columns: usize, epsilon: f32) -> Result<Option<Norm>, Error> {
+        if self.has(&format!("{stem}.weight")) { self.norm(stem, columns, epsilon).map(Some) } else { Ok(None) }
+    }
+
     /// A table of embeddings, left in the file.
     pub(crate) fn embedding(&self, name: &str, rows: usize, columns: usize) -> Result<EmbeddingTable, Error> {
-        let tensor = self.require(name, &[rows as u64, columns as u64])?;
+        self.embedding_after(name, 0, rows, columns)
+    }
+
+    /// A table of embeddings that begins after the first `skipped` rows of what the file has, left there.
+    pub(crate) fn embedding_after(
+        &self,
+        name: &str,
+        skipped: usize,
+        rows: usize,
+        columns: usize,
+    ) -> Result<EmbeddingTable, Error> {
+        let total = skipped.saturating_add(rows);
+        let tensor = self.require(name, &[total as u64, columns as u64])?;
         let ty = self.weight_type(&tensor)?;
+        let start = tensor.bytes.len() / total.max(1) * skipped;
         let bytes = self.source.shared_bytes(name).ok_or_else(|| self.missing(name, &tensor.shape))?;
-        EmbeddingTable::new(bytes, ty, rows, columns).map_err(|source| self.unusable(name, source))
+        EmbeddingTable::new(bytes.after(start), ty, rows, columns).map_err(|source| self.unusable(name, source))
+    }
+
+    /// A table of embeddings of any number of rows, or `None` if the model has no such tensor.
+    pub(crate) fn embedding_if_present(&self, name: &str, columns: usize) -> Result<Option<EmbeddingTable>, Error> {
+        if !self.has(name) {
+            return Ok(None);
+        }
+        let rows = self.rows(name, columns)?;
+        self.embedding(name, rows, columns).map(Some)
+    }
+
+    /// Lets the weight and the bias of `stem` lie, if they are there: known, and of no use in this model.
+    pub(crate) fn pass_over(&self, stem: &str) {
+        self.used.borrow_mut().extend(["weight", "bias"].map(|part| format!("{stem}.{part}")));
     }
 
     /// The number of rows of a matrix that must be there.
@@ -80,11 +180,10 @@ impl<'a> Weights<'a> {
         let tensor = self.require(name, &[length as u64])?;
         self.weight_type(&tensor)?;
         let mut values = vec![0.0; length];
-        codec::dequantize(tensor.ty, tensor.bytes, &mut values).map_err(|_| {
-            let supported = "F32, F16, BF16";
-            let (path, name) = (self.source.path().to_owned(), tensor.name.to_owned());
-            Error::TensorType { path, name, found: tensor.ty, supported }
-        })?;
+        codec::dequantize(tensor.ty, tensor.bytes, &mut values).map_err(|_| self.unsupported(&tensor))?;
+        if tensor.plus_one {
+            values.iter_mut().for_each(|value| *value += 1.0);
+        }
         match values.iter().position(|value| !value.is_finite()) {
             Some(column) => Err(self.unusable(name, WeightError::NotFinite { row: 0, column })),
             None => Ok(values),
@@ -118,11 +217,13 @@ impl<'a> Weights<'a> {
             TensorType::F16 => WeightType::F16,
             TensorType::BF16 => WeightType::Bf16,
             TensorType::Q8_0 => WeightType::Q8_0,
-            found => {
-                let (path, name) = (self.source.path().to_owned(), tensor.name.to_owned());
-                return Err(Error::TensorType { path, name, found, supported: SUPPORTED });
-            }
+            _ => return Err(self.unsupported(tensor)),
         })
+    }
+
+    fn unsupported(&self, tensor: &TensorView<'_>) -> Error {
+        let (path, name) = (self.source.path().to_owned(), tensor.name.to_owned());
+        Error::TensorType { path, name, found: tensor.ty, supported: SUPPORTED }
     }
 
     fn missing(&self, name: &str, shape: &[u64]) -> Error {

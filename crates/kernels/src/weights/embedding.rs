@@ -25,6 +25,16 @@ impl SharedBytes {
         );
         SharedBytes { owner, range }
     }
+
+    /// These bytes without the first `count`.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[must_use]
+    pub fn after(self, count: usize) -> Self {
+        assert!(count <= self.range.len(), "{count} bytes of {}", self.range.len());
+        SharedBytes { range: self.range.start + count..self.range.end, ..self }
+    }
 }
 
 impl std::ops::Deref for SharedBytes {

@@ -1,35 +1,33 @@
 //! BERT: a post-norm bidirectional encoder (Devlin et al., arXiv:1810.04805).
 //!
 //! bge, all-MiniLM, e5, gte (thenlper), mxbai-embed, arctic-embed and many more are BERTs; DistilBERT (Sanh et al.,
-//! arXiv:1910.01108) is one without segments.
+//! arXiv:1910.01108) is one without segments. `RoBERTa` (Liu et al., arXiv:1907.11692) and XLM-R (Conneau et al., arXiv:1911.02116), hence
+//! bge-m3, multilingual-e5 and the bge rerankers, are BERTs with another tokenizer, whose positions begin after that of the
+//! padding token; GGUF leaves the rows before out.
 //!
 //! ```text
-//! x = LN(token[id] + position[p] + segment[0])
+//! x = LN(token[id] + position[p] + segment[s])
 //! for each layer:
 //!     x = LN(x + W_o attention(W_q x + b_q, W_k x + b_k, W_v x + b_v) + b_o)
 //!     x = LN(x + W_down gelu(W_up x + b_up) + b_down)
+//! score = W_out tanh(W x_first + b) + b_out
 //! ```
+//!
+//! The dense layer of the score is BERT's pooler and the first of `RoBERTa`'s two. llama.cpp's converter leaves the pooler out: of such
+//! a file the score is `W_out x_first + b_out`, which orders documents in much the same way but is not what was trained.
 
-use std::path::Path;
+use docent_kernels::{Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Pooling};
 
-use docent_gguf::Metadata;
-use docent_kernels::{
-    Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Queries, Rows,
-};
-
-use super::{Architecture, HfConfig, Loaded, Network, Sizes};
+use super::{Architecture, Loaded, Network, Sizes, find, layer_and_part};
+use crate::Error;
+use crate::blocks::{Attention, FeedForward};
+use crate::head::{Head, ScoreKind, Scorer, Step};
+use crate::pass::Pass;
+use crate::settings::{ACTIVATIONS, HfConfig, Settings, Translation, activation};
 use crate::source::HfName;
 use crate::weights::Weights;
-use crate::{Batch, Error};
 
-pub(crate) const ARCHITECTURE: Architecture =
-    Architecture { name: "bert", hf_model_types: &["bert", "distilbert"], gguf_name, load_gguf, load_hf };
-
-struct Config {
-    sizes: Sizes,
-    epsilon: f32,
-    activation: Activation,
-}
+pub(crate) const ARCHITECTURE: Architecture = Architecture { name: "bert", recognises, translate, gguf_name, load };
 
 struct Bert {
     tokens: EmbeddingTable,
@@ -37,180 +35,167 @@ struct Bert {
     segments: Option<EmbeddingTable>,
     embedding_norm: Norm,
     layers: Vec<Layer>,
-    heads: Heads,
-    activation: Activation,
 }
 
 struct Layer {
-    query_key_value: Linear,
+    attention: Attention,
     attention_output: Linear,
     attention_norm: Norm,
-    up: Linear,
-    down: Linear,
+    feed_forward: FeedForward,
     output_norm: Norm,
 }
 
 impl Network for Bert {
-    fn forward(&self, executor: &mut Executor, batch: &Batch, rows: Rows) -> Matrix {
-        let (tokens, width) = (batch.ids().len(), self.tokens.columns());
-        let mut x = executor.matrix(tokens, width);
-
+    fn forward(&self, executor: &mut Executor, pass: &mut Pass<'_>) -> Matrix {
+        let batch = pass.batch;
+        let mut x = executor.matrix(batch.ids().len(), self.tokens.columns());
         // A text on its own is segment 0 throughout.
-        let segment = vec![0; tokens];
+        let segments = batch.segments(self.segments.as_ref().map_or(0, EmbeddingTable::rows));
         let mut embeddings = vec![(&self.tokens, batch.ids()), (&self.positions, batch.positions())];
-        embeddings.extend(self.segments.as_ref().map(|table| (table, &segment[..])));
+        embeddings.extend(self.segments.as_ref().map(|table| (table, &segments[..])));
         executor.embed(&embeddings, &mut x);
         executor.layer_norm(&mut x, &self.embedding_norm);
 
         for (index, layer) in self.layers.iter().enumerate() {
-            // Every token is read by the next layer, and of the last by whoever asked.
-            let rows = if index + 1 == self.layers.len() { rows } else { Rows::All };
-            let context;
-            (x, context) = self.attend(executor, layer, batch, rows, x);
+            let rows = pass.rows_of(index, self.layers.len());
+            let context = layer.attention.gather(executor, pass, (index, rows), &x, Mask::Full, None);
+            x = pass.keep(executor, x, rows);
             executor.linear(&context, &layer.attention_output, Epilogue::Add, &mut x);
             executor.recycle(context);
             executor.layer_norm(&mut x, &layer.attention_norm);
-            let mut inner = executor.matrix(x.rows(), layer.up.outputs());
-            executor.linear(&x, &layer.up, Epilogue::Activate(self.activation), &mut inner);
-            executor.linear(&inner, &layer.down, Epilogue::Add, &mut x);
-            executor.recycle(inner);
+            x = layer.feed_forward.residual(executor, x);
             executor.layer_norm(&mut x, &layer.output_norm);
         }
         x
     }
 
     fn bytes(&self) -> usize {
-        let layer = |layer: &Layer| {
-            let Layer { query_key_value, attention_output, up, down, .. } = layer;
-            [query_key_value, attention_output, up, down].into_iter().map(Linear::bytes).sum::<usize>()
-        };
+        let layer =
+            |layer: &Layer| layer.attention.bytes() + layer.attention_output.bytes() + layer.feed_forward.bytes();
         self.layers.iter().map(layer).sum()
     }
 }
 
-impl Bert {
-    /// The rows that are wanted, and what their tokens gather from all tokens of their sequence.
-    fn attend(&self, executor: &mut Executor, layer: &Layer, batch: &Batch, rows: Rows, x: Matrix) -> (Matrix, Matrix) {
-        let (projection, heads) = (&layer.query_key_value, &self.heads);
-        let mut query_key_value = executor.matrix(x.rows(), projection.outputs());
-        let mut context = executor.matrix(rows.count(batch.sequences()), x.columns());
-        let x = if rows == Rows::All {
-            executor.linear(&x, projection, Epilogue::Assign, &mut query_key_value);
-            executor.attention(&query_key_value, batch.sequences(), heads, Mask::Full, &mut context);
-            x
-        } else {
-            // Keys and values of all tokens, but queries of those alone.
-            executor.linear_columns(&x, projection, heads.keys_and_values(), Epilogue::Assign, &mut query_key_value);
-            let mut wanted = executor.matrix(context.rows(), x.columns());
-            executor.gather(&x, batch.sequences(), rows, &mut wanted);
-            executor.recycle(x);
-            let mut queries = executor.matrix(wanted.rows(), projection.outputs());
-            executor.linear_columns(&wanted, projection, heads.queries(), Epilogue::Assign, &mut queries);
-            let of = Queries { matrix: &queries, rows };
-            executor.attention_of(of, &query_key_value, batch.sequences(), heads, Mask::Full, &mut context);
-            executor.recycle(queries);
-            wanted
-        };
-        executor.recycle(query_key_value);
-        (x, context)
-    }
+/// The tokens and segments of RoBERTa models are BERT's, their positions begin at 1 after the padding token's id.
+const ROBERTA: [&str; 3] = ["roberta", "xlm-roberta", "camembert"];
+
+fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
+    let model_type = config.string(&["model_type"])?.unwrap_or_default();
+    let absolute = config.string(&["position_embedding_type"])?.is_none_or(|ty| ty != "alibi");
+    Ok(absolute && (ROBERTA.contains(&model_type) || ["bert", "distilbert"].contains(&model_type)))
 }
 
-fn load_gguf(metadata: Metadata<'_>, path: &Path, weights: &Weights<'_>) -> Result<Loaded, Error> {
-    let size = |key: &str| metadata.require_u32(&format!("bert.{key}")).map(|value| value as usize);
-    let hidden = size("embedding_length")?;
-    let sizes = Sizes {
-        layers: size("block_count")?,
-        hidden,
-        heads: size("attention.head_count")?,
-        feed_forward: size("feed_forward_length")?,
-        vocabulary: weights.rows("token_embd.weight", hidden)?,
-        positions: size("context_length")?,
-    };
-    if metadata.bool("bert.attention.causal")?.unwrap_or(false) {
-        return Err(Error::config(path, "bert.attention.causal", "false", "true"));
-    }
-    let key = "bert.attention.layer_norm_epsilon";
-    let epsilon = check_epsilon(path, key, metadata.require_f32(key)?.into())?;
-    // GGUF has no key for it; every published BERT embedder uses the exact form.
-    load(&Config { sizes, epsilon, activation: Activation::Gelu }, path, weights)
-}
-
-fn load_hf(config: &HfConfig<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
+fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
+    let config = to.config;
     if let Some(found) = config.string(&["position_embedding_type"])?.filter(|&ty| ty != "absolute") {
         return Err(config.error("position_embedding_type", "\"absolute\"", format!("{found:?}")));
     }
-    let key = "hidden_act";
-    let activation = match config.string(&[key, "activation"])?.unwrap_or("gelu") {
-        "gelu" => Activation::Gelu,
-        "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
-        "relu" => Activation::Relu,
-        found => {
-            let expected = "gelu, gelu_new, gelu_pytorch_tanh or relu";
-            return Err(config.error(key, expected, format!("{found:?}")));
-        }
-    };
-    let hidden = config.size(&["hidden_size", "dim"])?;
-    let sizes = Sizes {
-        layers: config.size(&["num_hidden_layers", "n_layers"])?,
-        hidden,
-        heads: config.size(&["num_attention_heads", "n_heads"])?,
-        feed_forward: config.size(&["intermediate_size", "hidden_dim"])?,
-        vocabulary: weights.rows("token_embd.weight", hidden)?,
-        positions: config.size(&["max_position_embeddings"])?,
-    };
+    let model_type = config.string(&["model_type"])?.unwrap_or_default();
+    to.size("block_count", &["num_hidden_layers", "n_layers"])?;
+    to.size("embedding_length", &["hidden_size", "dim"])?;
+    to.size("feed_forward_length", &["intermediate_size", "hidden_dim"])?;
+    to.size("attention.head_count", &["num_attention_heads", "n_heads"])?;
     // DistilBERT has no field for it and fixes this value in its code, BERT has it as the default.
-    let key = "layer_norm_eps";
-    let epsilon = check_epsilon(config.path, key, config.float(&[key])?.unwrap_or(1e-12))?;
-    load(&Config { sizes, epsilon, activation }, config.path, weights)
-}
+    to.float_or("attention.layer_norm_epsilon", &["layer_norm_eps"], 1e-12)?;
+    to.set_bool("attention.causal", "is_decoder", config.bool("is_decoder")?.unwrap_or(false));
 
-fn check_epsilon(path: &Path, key: &str, epsilon: f64) -> Result<f32, Error> {
-    let single = epsilon as f32;
-    if (f32::MIN_POSITIVE..1.0).contains(&single) {
-        return Ok(single);
+    let field = "max_position_embeddings";
+    let rows = config.size(&[field])?;
+    let skipped = match ROBERTA.contains(&model_type) {
+        true => config.optional_size(&["pad_token_id"])?.unwrap_or(1).saturating_add(1),
+        false => 0,
+    };
+    let positions = rows.checked_sub(skipped);
+    let positions = positions.ok_or_else(|| config.error(field, &format!("more than {skipped}"), rows))?;
+    to.set_size("context_length", field, positions)?;
+    to.set_size(POSITIONS_SKIPPED, "pad_token_id", skipped)?;
+
+    let field = "hidden_act";
+    let name = config.string(&[field, "activation"])?.unwrap_or("gelu");
+    if activation(name).is_none() {
+        return Err(config.error(field, ACTIVATIONS, format!("{name:?}")));
     }
-    Err(Error::config(path, key, "a number between 0 and 1", epsilon.to_string()))
+    to.set_text(HIDDEN_ACTIVATION, field, name);
+    if model_type == "distilbert" {
+        to.set_text(CLASSIFIER_ACTIVATION, "model_type", "relu");
+    }
+    Ok(())
 }
 
-fn load(config: &Config, path: &Path, weights: &Weights<'_>) -> Result<Loaded, Error> {
-    let &Config { sizes, epsilon, activation } = config;
-    sizes.check(path)?;
-    let Sizes { hidden, feed_forward, .. } = sizes;
+/// Settings that GGUF has no keys for: files of this architecture have no such rows, and what they do not say is the rule.
+const POSITIONS_SKIPPED: &str = "position_embedding_skipped";
+const HIDDEN_ACTIVATION: &str = "hidden_activation";
+const CLASSIFIER_ACTIVATION: &str = "classifier.activation";
+
+fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
+    let hidden = settings.size("embedding_length")?;
+    let sizes = Sizes {
+        layers: settings.size("block_count")?,
+        hidden,
+        heads: settings.size("attention.head_count")?,
+        feed_forward: settings.size("feed_forward_length")?,
+        vocabulary: weights.rows("token_embd.weight", hidden)?,
+        positions: settings.size("context_length")?,
+    };
+    if settings.bool("attention.causal")?.unwrap_or(false) {
+        return Err(settings.error("attention.causal", "false", "true"));
+    }
+    let epsilon = settings.epsilon("attention.layer_norm_epsilon")?;
+    // GGUF has no key for it; every published BERT embedder uses the exact form.
+    let activation = settings.activation(HIDDEN_ACTIVATION, Activation::Gelu)?;
+    sizes.check(settings.path())?;
+    let heads = Heads::new(sizes.heads, sizes.head_dim(settings.path())?);
     let layer = |index: usize| -> Result<Layer, Error> {
         let name = |part: &str| format!("blk.{index}.{part}");
-        let query_key_value = if weights.has(&name("attn_qkv.weight")) {
-            weights.linear(&name("attn_qkv"), hidden, 3 * hidden)?
-        } else {
-            let stems = ["attn_q", "attn_k", "attn_v"].map(name);
-            weights.stacked_linear(&stems.each_ref().map(|stem| (stem.as_str(), hidden)), hidden)?
-        };
         Ok(Layer {
-            query_key_value,
+            attention: Attention {
+                projection: weights.query_key_value(index, hidden, &heads)?,
+                heads: heads.clone(),
+                norm: None,
+            },
             attention_output: weights.linear(&name("attn_output"), hidden, hidden)?,
             attention_norm: weights.norm(&name("attn_output_norm"), hidden, epsilon)?,
-            up: weights.linear(&name("ffn_up"), hidden, feed_forward)?,
-            down: weights.linear(&name("ffn_down"), feed_forward, hidden)?,
+            feed_forward: FeedForward::Plain {
+                up: weights.linear(&name("ffn_up"), hidden, sizes.feed_forward)?,
+                down: weights.linear(&name("ffn_down"), sizes.feed_forward, hidden)?,
+                activation,
+            },
             output_norm: weights.norm(&name("layer_output_norm"), hidden, epsilon)?,
         })
     };
-    let segments = match weights.has("token_types.weight") {
-        true => {
-            let rows = weights.rows("token_types.weight", hidden)?;
-            Some(weights.embedding("token_types.weight", rows, hidden)?)
-        }
-        false => None,
-    };
+    let skipped = settings.optional_size(POSITIONS_SKIPPED)?.unwrap_or(0);
     let bert = Bert {
         tokens: weights.embedding("token_embd.weight", sizes.vocabulary, hidden)?,
-        positions: weights.embedding("position_embd.weight", sizes.positions, hidden)?,
-        segments,
+        positions: weights.embedding_after("position_embd.weight", skipped, sizes.positions, hidden)?,
+        segments: weights.embedding_if_present("token_types.weight", hidden)?,
         embedding_norm: weights.norm("token_embd_norm", hidden, epsilon)?,
         layers: (0..sizes.layers).map(layer).collect::<Result<_, _>>()?,
-        heads: Heads::new(sizes.heads, hidden / sizes.heads),
-        activation,
     };
-    Ok((Box::new(bert), sizes))
+    let scorer = scorer(settings, weights, hidden)?;
+    Ok(Loaded::encoder(bert, sizes, scorer))
+}
+
+/// The head of a cross-encoder, if there is one with a single output.
+fn scorer(settings: &Settings<'_>, weights: &Weights<'_>, hidden: usize) -> Result<Option<Scorer>, Error> {
+    if !weights.has("cls.output.weight") {
+        // BERT's pooler, which an embedding model does not read.
+        weights.pass_over("cls");
+        return Ok(None);
+    }
+    let outputs = weights.rows("cls.output.weight", hidden)?;
+    if outputs != 1 {
+        // A classifier: what it tells apart is not relevance.
+        weights.pass_over("cls");
+        weights.pass_over("cls.output");
+        return Ok(None);
+    }
+    let mut head = Head::default();
+    if weights.has("cls.weight") {
+        let activation = settings.activation(CLASSIFIER_ACTIVATION, Activation::Tanh)?;
+        head.steps.push(Step::Linear(weights.linear("cls", hidden, hidden)?, Some(activation)));
+    }
+    head.steps.push(Step::Linear(weights.linear("cls.output", hidden, outputs)?, None));
+    Ok(Some(Scorer { pooling: Pooling::Cls, head, kind: ScoreKind::Logit }))
 }
 
 /// The GGUF name of a tensor of a BERT or DistilBERT checkpoint: with or without the prefix of the model class, and with
@@ -221,6 +206,13 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
         ("embeddings.position_embeddings", "position_embd"),
         ("embeddings.token_type_embeddings", "token_types"),
         ("embeddings.LayerNorm", "token_embd_norm"),
+        ("pooler.dense", "cls"),
+        ("classifier", "cls.output"),
+        // RoBERTa
+        ("classifier.dense", "cls"),
+        ("classifier.out_proj", "cls.output"),
+        // DistilBERT
+        ("pre_classifier", "cls"),
     ];
     const LAYER: &[(&str, &str)] = &[
         ("attention.self.query", "attn_q"),
@@ -241,17 +233,17 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
         ("ffn.lin2", "ffn_down"),
         ("output_layer_norm", "layer_output_norm"),
     ];
-    // Heads of pre-training, the pooler that only they and classifiers read, and a buffer.
+    // Heads of pre-training, and a buffer.
     const UNUSED: &[&str] = &[
         "embeddings.position_ids",
-        "pooler.",
         "cls.predictions.",
         "cls.seq_relationship.",
         "vocab_transform.",
         "vocab_layer_norm.",
         "vocab_projector.",
+        "lm_head.",
     ];
-    let name = name.strip_prefix("bert.").or_else(|| name.strip_prefix("distilbert.")).unwrap_or(name);
+    let name = ["bert.", "distilbert.", "roberta."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
     if UNUSED.iter().any(|unused| name.starts_with(unused)) {
         return HfName::Unused;
     }
@@ -261,21 +253,13 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
         "bias" | "beta" => "bias",
         _ => return HfName::Unknown,
     };
-    let find =
-        |names: &[(&str, &'static str)], stem: &str| names.iter().find(|(hf, _)| *hf == stem).map(|&(_, gguf)| gguf);
     if let Some(gguf) = find(TABLES, stem) {
         return HfName::Gguf(format!("{gguf}.{kind}"));
     }
-    let layer = stem.strip_prefix("encoder.layer.").or_else(|| stem.strip_prefix("transformer.layer."));
-    match layer.and_then(|layer| layer.split_once('.')) {
-        Some((index, part)) if index.parse::<u16>().is_ok_and(|layer| layer.to_string() == index) => {
-            match find(LAYER, part) {
-                Some(gguf) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
-                None => HfName::Unknown,
-            }
-        }
-        _ => HfName::Unknown,
-    }
+    let Some((index, part)) = layer_and_part(stem, &["encoder.layer.", "transformer.layer."]) else {
+        return HfName::Unknown;
+    };
+    find(LAYER, part).map_or(HfName::Unknown, |gguf| HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")))
 }
 
 #[cfg(test)]
@@ -291,10 +275,13 @@ mod tests {
             ("bert.encoder.layer.11.output.LayerNorm.beta", gguf("blk.11.layer_output_norm.bias")),
             ("encoder.layer.0.attention.self.query.bias", gguf("blk.0.attn_q.bias")),
             ("distilbert.transformer.layer.3.ffn.lin2.weight", gguf("blk.3.ffn_down.weight")),
-            ("bert.pooler.dense.weight", HfName::Unused),
+            ("bert.pooler.dense.weight", gguf("cls.weight")),
+            ("roberta.encoder.layer.0.output.dense.bias", gguf("blk.0.ffn_down.bias")),
+            ("classifier.out_proj.weight", gguf("cls.output.weight")),
+            ("cls.predictions.bias", HfName::Unused),
             ("embeddings.position_ids", HfName::Unused),
             ("encoder.layer.x.output.dense.weight", HfName::Unknown),
-            ("classifier.weight", HfName::Unknown),
+            ("classifier.weight", gguf("cls.output.weight")),
             ("weight", HfName::Unknown),
         ] {
             assert_eq!(gguf_name(hf), expected, "{hf}");

@@ -1,21 +1,27 @@
 //! The architectures, one file each, and the register that finds them.
 
 pub(crate) mod bert;
+pub(crate) mod gemma_embedding;
+pub(crate) mod llama;
+pub(crate) mod qwen2;
+pub(crate) mod qwen3;
 
 use std::path::Path;
 
-use docent_gguf::Metadata;
-use docent_kernels::{Executor, Matrix, Rows};
-use serde_json::{Map, Value};
+use docent_kernels::{Executor, Matrix};
 
+use crate::Error;
+use crate::head::{Head, Scorer};
+use crate::pass::Pass;
+use crate::settings::{HfConfig, Settings, Translation};
+use crate::source::HfName;
 use crate::weights::Weights;
-use crate::{Batch, Error, source::HfName};
 
 /// A loaded architecture: its weights and the way from token ids to hidden states.
 pub(crate) trait Network: Send + Sync {
-    /// The last hidden states of the tokens `rows` of each sequence, one row each. They have the same bits whichever are asked
+    /// The last hidden states of the tokens `pass.rows` of each sequence, one row each. They have the same bits whichever are asked
     /// for; what the last layer would compute of the others may be left out.
-    fn forward(&self, executor: &mut Executor, batch: &Batch, rows: Rows) -> Matrix;
+    fn forward(&self, executor: &mut Executor, pass: &mut Pass<'_>) -> Matrix;
 
     /// Bytes of memory that the packed weights take.
     fn bytes(&self) -> usize;
@@ -34,23 +40,40 @@ pub(crate) struct Sizes {
     pub(crate) positions: usize,
 }
 
-/// A loaded architecture and its sizes.
-pub(crate) type Loaded = (Box<dyn Network>, Sizes);
+/// A loaded architecture and what else is known of it.
+pub(crate) struct Loaded {
+    pub(crate) network: Box<dyn Network>,
+    pub(crate) sizes: Sizes,
+    /// From a pooled hidden state to an embedding, if that is more than the state itself.
+    pub(crate) projection: Head,
+    pub(crate) scorer: Option<Scorer>,
+    /// Whether a token sees only those before it, so that sequences can go on from a common start.
+    pub(crate) causal: bool,
+}
+
+impl Loaded {
+    /// An architecture whose pooled hidden states are the embeddings.
+    pub(crate) fn encoder(network: impl Network + 'static, sizes: Sizes, scorer: Option<Scorer>) -> Self {
+        Loaded { network: Box::new(network), sizes, projection: Head::default(), scorer, causal: false }
+    }
+}
 
 /// How an architecture is recognised and loaded.
 pub(crate) struct Architecture {
     /// Its name in GGUF.
     pub(crate) name: &'static str,
-    /// The values of `model_type` in config.json that mean it.
-    pub(crate) hf_model_types: &'static [&'static str],
+    /// Whether a config.json means it.
+    pub(crate) recognises: fn(&HfConfig<'_>) -> Result<bool, Error>,
+    /// The settings of a config.json by GGUF's keys.
+    pub(crate) translate: fn(&mut Translation<'_>) -> Result<(), Error>,
     /// The GGUF name of a tensor of a Hugging Face file.
     pub(crate) gguf_name: fn(&str) -> HfName,
-    pub(crate) load_gguf: fn(Metadata<'_>, &Path, &Weights<'_>) -> Result<Loaded, Error>,
-    pub(crate) load_hf: fn(&HfConfig<'_>, &Weights<'_>) -> Result<Loaded, Error>,
+    pub(crate) load: fn(&Settings<'_>, &Weights<'_>) -> Result<Loaded, Error>,
 }
 
 /// Every architecture that this version runs.
-pub(crate) static ARCHITECTURES: &[Architecture] = &[bert::ARCHITECTURE];
+pub(crate) static ARCHITECTURES: &[Architecture] =
+    &[bert::ARCHITECTURE, gemma_embedding::ARCHITECTURE, llama::ARCHITECTURE, qwen2::ARCHITECTURE, qwen3::ARCHITECTURE];
 
 /// The names of all architectures that this version runs, as GGUF files spell them.
 pub fn supported_architectures() -> impl Iterator<Item = &'static str> {
@@ -61,46 +84,30 @@ pub(crate) fn by_gguf_name(name: &str) -> Option<&'static Architecture> {
     ARCHITECTURES.iter().find(|architecture| architecture.name == name)
 }
 
-pub(crate) fn by_hf_model_type(model_type: &str) -> Option<&'static Architecture> {
-    ARCHITECTURES.iter().find(|architecture| architecture.hf_model_types.contains(&model_type))
+pub(crate) fn of_hugging_face(config: &HfConfig<'_>) -> Result<Option<&'static Architecture>, Error> {
+    for architecture in ARCHITECTURES {
+        if (architecture.recognises)(config)? {
+            return Ok(Some(architecture));
+        }
+    }
+    Ok(None)
 }
 
-/// A config.json with errors that name the field.
-pub(crate) struct HfConfig<'a> {
-    pub(crate) path: &'a Path,
-    pub(crate) fields: &'a Map<String, Value>,
+/// The layer and the rest of a tensor name such as `encoder.layer.11.output.dense`, whose layers follow one of `prefixes`.
+pub(crate) fn layer_and_part<'n>(stem: &'n str, prefixes: &[&str]) -> Option<(&'n str, &'n str)> {
+    let rest = prefixes.iter().find_map(|prefix| stem.strip_prefix(prefix))?;
+    let (index, part) = rest.split_once('.')?;
+    // Exactly as a number is written: no sign, no zeros in front.
+    index.parse::<u16>().is_ok_and(|layer| layer.to_string() == index).then_some((index, part))
 }
 
-impl HfConfig<'_> {
-    /// The first of several names (writers differ) that is there and not null.
-    fn field<'k>(&self, keys: &[&'k str]) -> Option<(&'k str, &Value)> {
-        keys.iter().find_map(|&key| self.fields.get(key).filter(|value| !value.is_null()).map(|value| (key, value)))
-    }
-
-    pub(crate) fn size(&self, keys: &[&str]) -> Result<usize, Error> {
-        let expected = "a whole number";
-        let (key, value) = self.field(keys).ok_or_else(|| self.error(keys[0], expected, "nothing"))?;
-        let size = value.as_u64().and_then(|value| usize::try_from(value).ok());
-        size.ok_or_else(|| self.error(key, expected, value))
-    }
-
-    pub(crate) fn float(&self, keys: &[&str]) -> Result<Option<f64>, Error> {
-        let Some((key, value)) = self.field(keys) else { return Ok(None) };
-        value.as_f64().map(Some).ok_or_else(|| self.error(key, "a number", value))
-    }
-
-    pub(crate) fn string(&self, keys: &[&str]) -> Result<Option<&str>, Error> {
-        let Some((key, value)) = self.field(keys) else { return Ok(None) };
-        value.as_str().map(Some).ok_or_else(|| self.error(key, "a string", value))
-    }
-
-    pub(crate) fn error(&self, key: &str, expected: &str, found: impl ToString) -> Error {
-        Error::config(self.path, key, expected, found.to_string())
-    }
+/// The GGUF name that a table gives: of tensors outside the layers, or of parts of a layer.
+pub(crate) fn find(names: &[(&str, &'static str)], stem: &str) -> Option<&'static str> {
+    names.iter().find(|(hf, _)| *hf == stem).map(|&(_, gguf)| gguf)
 }
 
 impl Sizes {
-    /// Checks what holds for every architecture: sizes within reason, heads that divide the width.
+    /// Checks what holds for every architecture: sizes within reason.
     pub(crate) fn check(&self, path: &Path) -> Result<(), Error> {
         let limits = [
             ("number of layers", self.layers, 512),
@@ -123,10 +130,15 @@ impl Sizes {
             let found = format!("{} for each of {} positions", self.feed_forward, self.positions);
             return Err(Error::config(path, "feed-forward size", expected, found));
         }
-        if !self.hidden.is_multiple_of(self.heads) {
-            let expected = format!("a divisor of the hidden size {}", self.hidden);
-            return Err(Error::config(path, "number of attention heads", expected, self.heads.to_string()));
-        }
         Ok(())
+    }
+
+    /// The columns of a head where heads share out the hidden size.
+    pub(crate) fn head_dim(&self, path: &Path) -> Result<usize, Error> {
+        if self.hidden.is_multiple_of(self.heads) {
+            return Ok(self.hidden / self.heads);
+        }
+        let expected = format!("a divisor of the hidden size {}", self.hidden);
+        Err(Error::config(path, "number of attention heads", expected, self.heads.to_string()))
     }
 }

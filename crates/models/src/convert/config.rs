@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::json::{Document, kind};
-use super::keys::Keys;
 use super::{Error, OutputType};
+use crate::keys::Keys;
 
 /// Which naming and defaults a directory follows. Both become the architecture `bert`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

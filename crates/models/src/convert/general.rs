@@ -8,8 +8,8 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::card::{Card, Field};
-use super::keys::Keys;
 use super::naming::{Name, size_label, title};
+use crate::keys::Keys;
 
 /// What was found out about the model as a whole.
 #[derive(Debug, Default)]

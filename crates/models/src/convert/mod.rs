@@ -47,7 +47,6 @@ mod config;
 mod error;
 mod general;
 mod json;
-mod keys;
 mod names;
 mod naming;
 mod source;
@@ -63,11 +62,11 @@ use std::str::FromStr;
 
 use docent_gguf::{TensorType, Writer};
 
+use crate::keys::Keys;
 use card::Card;
 use config::Config;
 use general::General;
 use json::Document;
-use keys::Keys;
 use source::Source;
 use tensors::Plan;
 use vocabulary::Vocabulary;

@@ -20,8 +20,11 @@ pub(super) enum Target {
 pub(super) fn target(name: &str, config: &Config) -> Target {
     let renamed = match bert::gguf_name(name) {
         HfName::Unused => return Target::Dropped,
-        HfName::Gguf(renamed) => Some(renamed),
-        HfName::Unknown => head(name, config),
+        // The pooler, which GGUF files of this architecture are written without.
+        HfName::Gguf(_) if name.contains("pooler.dense.") => return Target::Dropped,
+        HfName::Gguf(renamed) if renamed.starts_with("cls.") => head(name, config),
+        HfName::Gguf(renamed) | HfName::GgufPlusOne(renamed) => Some(renamed),
+        HfName::Unknown => None,
     };
     match renamed {
         Some(renamed) if belongs(&renamed, config) => Target::Tensor(renamed),
@@ -128,6 +131,7 @@ mod tests {
             (&bert, "bert.pooler.dense.weight", None),
             (&bert, "cls.predictions.transform.LayerNorm.gamma", None),
             (&bert, "embeddings.position_ids", None),
+            (&bert, "lm_head.weight", None),
             (&distil, "vocab_projector.bias", None),
         ] {
             assert_eq!(target(name, config), expected.map_or(Target::Dropped, |e| Target::Tensor(e.into())), "{name}");
@@ -139,7 +143,6 @@ mod tests {
             (&bert, "embeddings.word_embeddings.bias"),
             (&bert, "classifier.weight"),
             (&distil, "embeddings.token_type_embeddings.weight"),
-            (&bert, "lm_head.weight"),
             (&bert, ""),
         ] {
             assert_eq!(target(name, config), Target::Unknown, "{name}");

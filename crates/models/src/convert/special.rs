@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::keys::Keys;
+use crate::keys::Keys;
 
 /// The roles in the order of the keys, and the key of each; `cls` has none, its token is written as `bos`.
 const ROLES: [(&str, Option<&str>); 9] = [

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::json::Document;
-use super::keys::Keys;
 use super::special::Special;
+use crate::keys::Keys;
 
 /// What a token is to the tokenizer, with the number that GGUF gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 mod directory;
 pub(crate) mod safetensors;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ pub(crate) use directory::Directory;
 pub(crate) use safetensors::Safetensors;
 
 use crate::Error;
+use crate::sentence_transformers::DenseModule;
 
 /// The tensors of a model, by GGUF name.
 pub(crate) enum Source {
@@ -29,6 +30,8 @@ pub(crate) enum Source {
         files: Arc<Safetensors>,
         /// GGUF name to the name in the files.
         names: BTreeMap<String, String>,
+        /// GGUF names of the tensors to whose values GGUF adds one.
+        plus_one: BTreeSet<String>,
         /// Names in the files that the architecture does not know.
         unknown: Vec<String>,
     },
@@ -42,6 +45,8 @@ pub(crate) struct TensorView<'a> {
     pub(crate) shape: Vec<u64>,
     pub(crate) ty: TensorType,
     pub(crate) bytes: &'a [u8],
+    /// Whether one is to be added to every value.
+    pub(crate) plus_one: bool,
 }
 
 /// What an architecture makes of a tensor name of a Hugging Face file.
@@ -49,6 +54,8 @@ pub(crate) struct TensorView<'a> {
 pub(crate) enum HfName {
     /// The tensor is known in GGUF by this name.
     Gguf(String),
+    /// The tensor is known in GGUF by this name, where one is added to each of its values.
+    GgufPlusOne(String),
     /// The tensor takes no part in inference (an optimiser's buffer, a training head).
     Unused,
     /// The architecture has no such tensor.
@@ -60,14 +67,39 @@ impl Source {
         Source::Gguf { path: path.to_owned(), gguf: Arc::new(gguf) }
     }
 
-    /// Opens the weights of a Hugging Face directory.
-    pub(crate) fn from_directory(path: &Path, rename: fn(&str) -> HfName) -> Result<Self, Error> {
-        let files = Arc::new(Safetensors::open_directory(path)?);
+    /// Opens the weights of a Hugging Face directory, and those of its `dense` modules: GGUF numbers them from 2 on, after
+    /// transformer and pooling.
+    pub(crate) fn from_directory(
+        path: &Path,
+        rename: fn(&str) -> HfName,
+        dense: &[DenseModule],
+    ) -> Result<Self, Error> {
+        let mut files = Safetensors::open_directory(path)?;
+        for module in dense {
+            files.add_module(path, &module.folder)?;
+        }
+        let of_module = |name: &str| {
+            let number = dense
+                .iter()
+                .position(|module| name.strip_prefix(&module.folder).is_some_and(|rest| rest.starts_with('/')))?;
+            let part = name.rsplit_once("linear.").map_or("", |(_, part)| part);
+            Some(HfName::Gguf(format!("dense_{}.{part}", number + 2)))
+        };
+        let files = Arc::new(files);
         let mut names = BTreeMap::new();
         let mut unknown = Vec::new();
+        let mut plus_one = BTreeSet::new();
         for name in files.names() {
-            match rename(name) {
-                HfName::Gguf(gguf) => {
+            match of_module(name).unwrap_or_else(|| rename(name)) {
+                renamed @ (HfName::Gguf(_) | HfName::GgufPlusOne(_)) => {
+                    let gguf = match renamed {
+                        HfName::GgufPlusOne(gguf) => {
+                            plus_one.insert(gguf.clone());
+                            gguf
+                        }
+                        HfName::Gguf(gguf) => gguf,
+                        HfName::Unused | HfName::Unknown => continue,
+                    };
                     if let Some(other) = names.insert(gguf, name.to_owned()) {
                         return Err(Error::SameTensor { path: path.to_owned(), one: other, other: name.to_owned() });
                     }
@@ -76,7 +108,7 @@ impl Source {
                 HfName::Unknown => unknown.push(name.to_owned()),
             }
         }
-        Ok(Source::Directory { path: path.to_owned(), files, names, unknown })
+        Ok(Source::Directory { path: path.to_owned(), files, names, plus_one, unknown })
     }
 
     /// Where the tensors are, for messages.
@@ -110,8 +142,12 @@ impl Source {
                 shape: tensor.dims().iter().rev().copied().collect(),
                 ty: tensor.tensor_type(),
                 bytes: tensor.bytes(),
+                plus_one: false,
             }),
-            Source::Directory { files, names, .. } => files.tensor(names.get(name)?),
+            Source::Directory { files, names, plus_one, .. } => {
+                let tensor = files.tensor(names.get(name)?)?;
+                Some(TensorView { plus_one: plus_one.contains(name), ..tensor })
+            }
         }
     }
 

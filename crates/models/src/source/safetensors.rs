@@ -117,18 +117,25 @@ impl Safetensors {
         };
         let mut files = Safetensors { shards: Vec::new(), tensors: BTreeMap::new() };
         for path in paths {
-            files.add_shard(&path)?;
+            files.add_shard(&path, "")?;
         }
         Ok(files)
     }
 
-    fn add_shard(&mut self, path: &Path) -> Result<(), Error> {
+    /// Adds the tensors of `folder/model.safetensors`, their names with `folder/` in front: the weights of a module of
+    /// sentence-transformers.
+    pub(crate) fn add_module(&mut self, directory: &Path, folder: &str) -> Result<(), Error> {
+        self.add_shard(&directory.join(folder).join("model.safetensors"), &format!("{folder}/"))
+    }
+
+    fn add_shard(&mut self, path: &Path, prefix: &str) -> Result<(), Error> {
         let file = MappedFile::open(path)?;
         let header = read_safetensors_header(&file)
             .map_err(|source| Error::Safetensors { path: path.to_owned(), source: Box::new(source) })?;
         let shard = self.shards.len();
         for tensor in header {
             let SafetensorsEntry { name, tensor_type, shape, bytes } = tensor;
+            let name = format!("{prefix}{name}");
             if self.tensors.contains_key(&name) {
                 return Err(Error::SameTensor { path: path.to_owned(), one: name.clone(), other: name });
             }
@@ -146,7 +153,7 @@ impl Safetensors {
     pub(crate) fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         let (name, entry) = self.tensors.get_key_value(name)?;
         let bytes = &self.shards[entry.shard].0[entry.bytes.clone()];
-        Some(TensorView { name, shape: entry.shape.clone(), ty: entry.ty, bytes })
+        Some(TensorView { name, shape: entry.shape.clone(), ty: entry.ty, bytes, plus_one: false })
     }
 
     /// The bytes of a tensor, kept alive on their own.

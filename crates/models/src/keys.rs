@@ -1,10 +1,10 @@
-//! The metadata of the file under way, in order.
+//! GGUF metadata under way, in order.
 
 use docent_gguf::{OwnedValue, WriteError, Writer};
 
 /// Collects keys and values. Setting a key again replaces its value and keeps its place, as in the converter's dictionary.
 #[derive(Debug, Default)]
-pub(super) struct Keys(Vec<(String, OwnedValue)>);
+pub(crate) struct Keys(Vec<(String, OwnedValue)>);
 
 impl Keys {
     fn set(&mut self, key: &str, value: impl Into<OwnedValue>) {
@@ -15,43 +15,48 @@ impl Keys {
         }
     }
 
-    pub(super) fn u32(&mut self, key: &str, value: u32) {
+    pub(crate) fn u32(&mut self, key: &str, value: u32) {
         self.set(key, value);
     }
 
-    pub(super) fn f32(&mut self, key: &str, value: f32) {
+    pub(crate) fn f32(&mut self, key: &str, value: f32) {
         self.set(key, value);
     }
 
-    pub(super) fn bool(&mut self, key: &str, value: bool) {
+    pub(crate) fn bool(&mut self, key: &str, value: bool) {
         self.set(key, value);
+    }
+
+    /// A value for each layer.
+    pub(crate) fn bools(&mut self, key: &str, values: Vec<bool>) {
+        self.set(key, values);
     }
 
     /// An empty text is left out.
-    pub(super) fn text(&mut self, key: &str, value: &str) {
+    pub(crate) fn text(&mut self, key: &str, value: &str) {
         if !value.is_empty() {
             self.set(key, value);
         }
     }
 
-    pub(super) fn optional_text(&mut self, key: &str, value: Option<&str>) {
+    pub(crate) fn optional_text(&mut self, key: &str, value: Option<&str>) {
         self.text(key, value.unwrap_or_default());
     }
 
     /// An empty list is left out.
-    pub(super) fn texts(&mut self, key: &str, values: &[String]) {
+    pub(crate) fn texts(&mut self, key: &str, values: &[String]) {
         if !values.is_empty() {
             self.set(key, values.to_vec());
         }
     }
 
-    pub(super) fn i32s(&mut self, key: &str, values: Vec<i32>) {
+    pub(crate) fn i32s(&mut self, key: &str, values: Vec<i32>) {
         if !values.is_empty() {
             self.set(key, values);
         }
     }
 
-    pub(super) fn add_to(self, writer: &mut Writer) -> Result<(), WriteError> {
+    pub(crate) fn add_to(self, writer: &mut Writer) -> Result<(), WriteError> {
         for (key, value) in self.0 {
             writer.metadata(key, value)?;
         }

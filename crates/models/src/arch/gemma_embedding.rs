@@ -1,0 +1,237 @@
+//! `EmbeddingGemma` (Schechter Vera et al., arXiv:2509.20354): the Gemma 3 decoder with attention to both sides.
+//!
+//! ```text
+//! x = sqrt(width) token[id]
+//! for each layer:
+//!     x = x + RMS(W_o attention(RMS(W_q h), RMS(W_k h), W_v h)),   h = RMS(x)
+//!     x = x + RMS(W_down (gelu(W_gate h) * W_up h)),               h = RMS(x)
+//! embedding = W_3 W_2 mean(RMS(x))
+//! ```
+//!
+//! Of every six layers five attend to the tokens around a token, the last to all. The two matrices of the embedding are modules of their
+//! own; some GGUF files lack them, and then give other vectors than those that were trained.
+
+use docent_kernels::{Activation, EmbeddingTable, Epilogue, Executor, Linear, Mask, Matrix, Norm, Rotary, RotaryStyle};
+
+use super::{Architecture, Loaded, Network, find, layer_and_part};
+use crate::Error;
+use crate::blocks::decoder::{self, normalised};
+use crate::blocks::{Attention, FeedForward, QueryKeyNorm, position};
+use crate::head::{Head, Step};
+use crate::pass::Pass;
+use crate::settings::{HfConfig, Settings, Translation, Whole};
+use crate::source::HfName;
+use crate::weights::Weights;
+
+pub(crate) const ARCHITECTURE: Architecture =
+    Architecture { name: "gemma-embedding", recognises, translate, gguf_name, load };
+
+/// Layers from one that attends to the whole sequence to the next.
+const PERIOD: usize = 6;
+
+struct Gemma {
+    tokens: EmbeddingTable,
+    layers: Vec<Layer>,
+    /// Half of the window to either side.
+    window: Mask,
+    whole_rotary: Rotary,
+    window_rotary: Rotary,
+    output_norm: Norm,
+}
+
+struct Layer {
+    in_window: bool,
+    attention_norm: Norm,
+    attention: Attention,
+    attention_output: Linear,
+    after_attention_norm: Norm,
+    feed_forward_norm: Norm,
+    feed_forward: FeedForward,
+    after_feed_forward_norm: Norm,
+}
+
+impl Network for Gemma {
+    fn forward(&self, executor: &mut Executor, pass: &mut Pass<'_>) -> Matrix {
+        let width = self.tokens.columns();
+        let mut x = executor.matrix(pass.batch.ids().len(), width);
+        executor.embed(&[(&self.tokens, pass.batch.ids())], &mut x);
+        executor.scale(&mut x, (width as f32).sqrt());
+        for (index, layer) in self.layers.iter().enumerate() {
+            let rows = pass.rows_of(index, self.layers.len());
+            let (mask, rotary) = match layer.in_window {
+                true => (self.window, &self.window_rotary),
+                false => (Mask::Full, &self.whole_rotary),
+            };
+            let h = normalised(executor, &x, &layer.attention_norm);
+            let context = layer.attention.gather(executor, pass, (index, rows), &h, mask, Some(rotary));
+            executor.recycle(h);
+            x = pass.keep(executor, x, rows);
+            let mut branch = executor.matrix(x.rows(), width);
+            executor.linear(&context, &layer.attention_output, Epilogue::Assign, &mut branch);
+            executor.recycle(context);
+            executor.rms_norm(&mut branch, &layer.after_attention_norm);
+            executor.add(&branch, &mut x);
+
+            let h = normalised(executor, &x, &layer.feed_forward_norm);
+            layer.feed_forward.run(executor, &h, Epilogue::Assign, &mut branch);
+            executor.recycle(h);
+            executor.rms_norm(&mut branch, &layer.after_feed_forward_norm);
+            executor.add(&branch, &mut x);
+            executor.recycle(branch);
+        }
+        executor.rms_norm(&mut x, &self.output_norm);
+        x
+    }
+
+    fn bytes(&self) -> usize {
+        let layer =
+            |layer: &Layer| layer.attention.bytes() + layer.attention_output.bytes() + layer.feed_forward.bytes();
+        self.layers.iter().map(layer).sum()
+    }
+}
+
+fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
+    let gemma = config.string(&["model_type"])? == Some("gemma3_text");
+    Ok(gemma && config.bool("use_bidirectional_attention")?.unwrap_or(false))
+}
+
+fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
+    let config = to.config;
+    to.size("context_length", &["max_position_embeddings"])?;
+    to.size("embedding_length", &["hidden_size"])?;
+    let layers = to.size("block_count", &["num_hidden_layers"])?;
+    to.size("feed_forward_length", &["intermediate_size"])?;
+    let heads = to.size("attention.head_count", &["num_attention_heads"])?;
+    to.size_or("attention.head_count_kv", &["num_key_value_heads"], heads)?;
+    to.float_or("attention.layer_norm_rms_epsilon", &["rms_norm_eps"], 1e-6)?;
+    let dim = to.size_or("attention.key_length", &["head_dim"], 256)?;
+    to.set_size("attention.value_length", "head_dim", dim)?;
+    to.float_or("rope.freq_base", &["rope_theta"], 1e6)?;
+    to.float_or("rope.freq_base_swa", &["rope_local_base_freq"], 1e4)?;
+    to.size("attention.sliding_window", &["sliding_window"])?;
+    let field = "query_pre_attn_scalar";
+    let scalar = config.float(&[field])?.unwrap_or(dim as f64);
+    if !scalar.is_finite() || scalar <= 0.0 {
+        return Err(config.error(field, "a number above 0", scalar));
+    }
+    to.set_float("attention.scale", field, 1.0 / scalar.sqrt());
+    match config.strings("layer_types")? {
+        Some(types) => {
+            let in_window: Vec<bool> = types.iter().map(|&ty| ty == "sliding_attention").collect();
+            if in_window.len() != layers {
+                return Err(config.error("layer_types", &format!("a type for each of {layers} layers"), types.len()));
+            }
+            to.set_bools("attention.sliding_window_pattern", "layer_types", in_window);
+        }
+        None => {
+            let fields = &["sliding_window_pattern", "_sliding_window_pattern"];
+            to.size_or("attention.sliding_window_pattern", fields, PERIOD)?;
+        }
+    }
+    for field in ["attn_logit_softcapping", "final_logit_softcapping"] {
+        if let Some(found) = config.float(&[field])? {
+            return Err(config.error(field, "null", found));
+        }
+    }
+    match config.string(&["hidden_activation"])?.unwrap_or("gelu_pytorch_tanh") {
+        "gelu_pytorch_tanh" => Ok(()),
+        found => Err(config.error("hidden_activation", "\"gelu_pytorch_tanh\"", format!("{found:?}"))),
+    }
+}
+
+fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
+    let sizes = decoder::sizes(settings, weights)?;
+    sizes.check(settings.path())?;
+    let hidden = sizes.hidden;
+    let mut heads = decoder::heads(settings, &sizes)?;
+    if let Some(scale) = settings.float("attention.scale")?.filter(|&scale| scale != 0.0) {
+        heads.scale = scale as f32;
+    }
+    let epsilon = settings.epsilon("attention.layer_norm_rms_epsilon")?;
+    let in_window = settings.window_layers(sizes.layers, PERIOD, Whole::Last)?;
+    let window = settings.size("attention.sliding_window")? / 2;
+    let layer = |index: usize| -> Result<Layer, Error> {
+        let name = |part: &str| format!("blk.{index}.{part}");
+        let norm = |part: &str, columns: usize| weights.norm(&name(part), columns, epsilon);
+        Ok(Layer {
+            in_window: in_window[index],
+            attention_norm: norm("attn_norm", hidden)?,
+            attention: Attention {
+                projection: weights.query_key_value(index, hidden, &heads)?,
+                heads: heads.clone(),
+                norm: Some(QueryKeyNorm::RmsOfHeads {
+                    query: norm("attn_q_norm", heads.dim)?,
+                    key: norm("attn_k_norm", heads.dim)?,
+                }),
+            },
+            attention_output: weights.linear(&name("attn_output"), heads.queries().len(), hidden)?,
+            after_attention_norm: norm("post_attention_norm", hidden)?,
+            feed_forward_norm: norm("ffn_norm", hidden)?,
+            feed_forward: FeedForward::Gated {
+                gate: weights.linear(&name("ffn_gate"), hidden, sizes.feed_forward)?,
+                up: weights.linear(&name("ffn_up"), hidden, sizes.feed_forward)?,
+                down: weights.linear(&name("ffn_down"), sizes.feed_forward, hidden)?,
+                activation: Activation::GeluTanh,
+            },
+            after_feed_forward_norm: norm("post_ffw_norm", hidden)?,
+        })
+    };
+    let rotary = |key: &str| -> Result<Rotary, Error> {
+        let frequencies = position::frequencies(settings, heads.dim, position::base(settings, key)?)?;
+        position::rotary(settings, RotaryStyle::Halves, heads.dim, &frequencies, sizes.positions)
+    };
+    let gemma = Gemma {
+        tokens: weights.embedding("token_embd.weight", sizes.vocabulary, hidden)?,
+        layers: (0..sizes.layers).map(layer).collect::<Result<_, _>>()?,
+        window: Mask::Window { left: window, right: window },
+        whole_rotary: rotary("rope.freq_base")?,
+        window_rotary: rotary("rope.freq_base_swa")?,
+        output_norm: weights.norm("output_norm", hidden, epsilon)?,
+    };
+    Ok(Loaded { projection: projection(weights, hidden)?, ..Loaded::encoder(gemma, sizes, None) })
+}
+
+/// The matrices between the mean and the embedding, as many as there are.
+fn projection(weights: &Weights<'_>, hidden: usize) -> Result<Head, Error> {
+    let (mut head, mut columns) = (Head::default(), hidden);
+    for stem in ["dense_2", "dense_3"] {
+        let name = format!("{stem}.weight");
+        if weights.has(&name) {
+            let outputs = weights.rows(&name, columns)?;
+            head.steps.push(Step::Linear(weights.linear(stem, columns, outputs)?, None));
+            columns = outputs;
+        }
+    }
+    Ok(head)
+}
+
+pub(crate) fn gguf_name(name: &str) -> HfName {
+    const TABLES: &[(&str, &str)] = &[("embed_tokens", "token_embd"), ("norm", "output_norm")];
+    const LAYER: &[(&str, &str)] = &[
+        ("input_layernorm", "attn_norm"),
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("self_attn.q_norm", "attn_q_norm"),
+        ("self_attn.k_norm", "attn_k_norm"),
+        ("self_attn.o_proj", "attn_output"),
+        ("post_attention_layernorm", "post_attention_norm"),
+        ("pre_feedforward_layernorm", "ffn_norm"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+        ("post_feedforward_layernorm", "post_ffw_norm"),
+    ];
+    let name = name.strip_prefix("model.").unwrap_or(name);
+    let Some(stem) = name.strip_suffix(".weight") else { return HfName::Unknown };
+    let gguf = match layer_and_part(stem, &["layers."]) {
+        Some((index, part)) => find(LAYER, part).map(|gguf| format!("blk.{index}.{gguf}.weight")),
+        None => find(TABLES, stem).map(|gguf| format!("{gguf}.weight")),
+    };
+    // Gemma's norms multiply by one more than their weights say; GGUF files say it outright.
+    match gguf {
+        Some(gguf) if gguf.ends_with("norm.weight") => HfName::GgufPlusOne(gguf),
+        Some(gguf) => HfName::Gguf(gguf),
+        None => HfName::Unknown,
+    }
+}

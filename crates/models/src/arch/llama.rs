@@ -1,0 +1,28 @@
+//! Llama and Mistral as embedders (Touvron et al., arXiv:2302.13971; Jiang et al., arXiv:2310.06825): e5-mistral and its kin.
+//!
+//! The forward pass is that of [`decoder`]. GGUF files of this architecture keep the rows of queries and keys reordered, so that
+//! positions turn neighbouring columns; the rows of a Hugging Face directory turn column `i` with column `i + d/2`.
+
+use docent_kernels::RotaryStyle;
+
+use super::{Architecture, Loaded};
+use crate::Error;
+use crate::blocks::decoder::{self, Variant};
+use crate::settings::{HfConfig, Settings, Translation};
+use crate::weights::Weights;
+
+pub(crate) const ARCHITECTURE: Architecture =
+    Architecture { name: "llama", recognises, translate, gguf_name: decoder::gguf_name, load };
+
+fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
+    Ok(config.string(&["model_type"])?.is_some_and(|ty| ["llama", "mistral"].contains(&ty)))
+}
+
+fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
+    decoder::translate(to)
+}
+
+fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
+    let style = if settings.of_hugging_face() { RotaryStyle::Halves } else { RotaryStyle::Interleaved };
+    decoder::load(settings, weights, &Variant { style, query_key_norm: false }, |_| Ok(None))
+}

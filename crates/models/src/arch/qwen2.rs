@@ -1,0 +1,32 @@
+//! Qwen2 as an embedder (Yang et al., arXiv:2407.10671): gte-Qwen2, which lets every token see all others.
+//!
+//! The forward pass is that of [`decoder`], with biases on queries, keys and values.
+
+use docent_kernels::RotaryStyle;
+
+use super::{Architecture, Loaded};
+use crate::Error;
+use crate::blocks::decoder::{self, Variant};
+use crate::settings::{HfConfig, Settings, Translation};
+use crate::weights::Weights;
+
+pub(crate) const ARCHITECTURE: Architecture =
+    Architecture { name: "qwen2", recognises, translate, gguf_name: decoder::gguf_name, load };
+
+fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
+    Ok(config.string(&["model_type"])? == Some("qwen2"))
+}
+
+fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
+    decoder::translate(to)?;
+    let field = "is_causal";
+    if let Some(causal) = to.config.bool(field)? {
+        to.set_bool("attention.causal", field, causal);
+    }
+    Ok(())
+}
+
+fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
+    let variant = Variant { style: RotaryStyle::Halves, query_key_norm: false };
+    decoder::load(settings, weights, &variant, |_| Ok(None))
+}

@@ -1,0 +1,104 @@
+//! Self-attention: from hidden states to what each token gathers from those it sees.
+
+use docent_kernels::{Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Queries, Rotary, Rows};
+
+use crate::pass::{Cache, Pass};
+
+/// The projections of a layer to queries, keys and values, and how its heads use them.
+pub(crate) struct Attention {
+    /// To queries, keys and values, one after the other.
+    pub(crate) projection: Linear,
+    pub(crate) heads: Heads,
+    pub(crate) norm: Option<QueryKeyNorm>,
+}
+
+/// A norm of queries and of keys, before positions turn them.
+pub(crate) enum QueryKeyNorm {
+    /// An RMSNorm of each head.
+    RmsOfHeads { query: Norm, key: Norm },
+    /// A LayerNorm of all heads together.
+    LayerNorm { query: Norm, key: Norm },
+}
+
+impl Attention {
+    /// Layer `layer` of a pass: what each of `rows` gathers, its heads side by side, from the tokens that `mask` lets it see.
+    ///
+    /// Keys and values are computed for all tokens of `x`, queries for `rows` alone.
+    pub(crate) fn gather(
+        &self,
+        executor: &mut Executor,
+        pass: &mut Pass<'_>,
+        (layer, rows): (usize, Rows),
+        x: &Matrix,
+        mask: Mask,
+        rotary: Option<&Rotary>,
+    ) -> Matrix {
+        let (heads, batch) = (&self.heads, pass.batch);
+        let mut qkv = executor.matrix(x.rows(), heads.columns());
+        let queries = if rows == Rows::All {
+            executor.linear(x, &self.projection, Epilogue::Assign, &mut qkv);
+            self.place_queries(executor, &mut qkv, batch.positions(), rotary);
+            None
+        } else {
+            let columns = heads.keys_and_values();
+            executor.linear_columns(x, &self.projection, columns, Epilogue::Assign, &mut qkv);
+            let mut wanted = executor.matrix(rows.count(batch.sequences()), x.columns());
+            executor.gather(x, batch.sequences(), rows, &mut wanted);
+            let mut queries = executor.matrix(wanted.rows(), heads.columns());
+            executor.linear_columns(&wanted, &self.projection, heads.queries(), Epilogue::Assign, &mut queries);
+            executor.recycle(wanted);
+            self.place_queries(executor, &mut queries, &batch.positions_of(rows), rotary);
+            Some(queries)
+        };
+        self.place_keys(executor, &mut qkv, batch.positions(), rotary);
+
+        let queries_of = |rows| Queries { matrix: queries.as_ref().unwrap_or(&qkv), rows };
+        let mut out = executor.matrix(rows.count(batch.sequences()), heads.queries().end);
+        match &mut pass.cache {
+            Cache::None => executor.attention_of(queries_of(rows), &qkv, batch.sequences(), heads, mask, &mut out),
+            Cache::Fill(prefix) => {
+                executor.attention_of(queries_of(rows), &qkv, batch.sequences(), heads, mask, &mut out);
+                prefix.push(executor, layer, &qkv, heads.keys_and_values());
+            }
+            Cache::Follow(prefix) => {
+                let (whole, sequences) =
+                    prefix.before(executor, layer, &qkv, batch.sequences(), heads.keys_and_values());
+                let rows = if rows == Rows::All { Rows::After(prefix.tokens()) } else { rows };
+                executor.attention_of(queries_of(rows), &whole, &sequences, heads, mask, &mut out);
+                executor.recycle(whole);
+            }
+        }
+        queries.into_iter().for_each(|queries| executor.recycle(queries));
+        executor.recycle(qkv);
+        out
+    }
+
+    fn place_queries(&self, executor: &mut Executor, qkv: &mut Matrix, positions: &[u32], rotary: Option<&Rotary>) {
+        let columns = self.heads.queries();
+        match &self.norm {
+            Some(QueryKeyNorm::RmsOfHeads { query, .. }) => executor.rms_norm_columns(qkv, columns.clone(), query),
+            Some(QueryKeyNorm::LayerNorm { query, .. }) => executor.layer_norm_columns(qkv, columns.clone(), query),
+            None => {}
+        }
+        if let Some(rotary) = rotary {
+            executor.rotary(qkv, columns, positions, rotary);
+        }
+    }
+
+    fn place_keys(&self, executor: &mut Executor, qkv: &mut Matrix, positions: &[u32], rotary: Option<&Rotary>) {
+        let columns = self.heads.keys();
+        match &self.norm {
+            Some(QueryKeyNorm::RmsOfHeads { key, .. }) => executor.rms_norm_columns(qkv, columns.clone(), key),
+            Some(QueryKeyNorm::LayerNorm { key, .. }) => executor.layer_norm_columns(qkv, columns.clone(), key),
+            None => {}
+        }
+        if let Some(rotary) = rotary {
+            executor.rotary(qkv, columns, positions, rotary);
+        }
+    }
+
+    /// Bytes of memory that the packed weights take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.projection.bytes()
+    }
+}

@@ -1,0 +1,54 @@
+//! The feed-forward block of a layer.
+
+use docent_kernels::{Activation, Epilogue, Executor, Linear, Matrix};
+
+/// Two linear layers with an activation between them, or three with a gate.
+pub(crate) enum FeedForward {
+    /// `W_down f(W_up x)`
+    Plain { up: Linear, down: Linear, activation: Activation },
+    /// `W_down (f(W_gate x) * W_up x)` (GLU, Shazeer, arXiv:2002.05202)
+    Gated { gate: Linear, up: Linear, down: Linear, activation: Activation },
+}
+
+impl FeedForward {
+    /// `x + f(x)` for every row, of a block whose input is the residual itself.
+    pub(crate) fn residual(&self, executor: &mut Executor, mut x: Matrix) -> Matrix {
+        let inner = self.inner(executor, &x);
+        executor.linear(&inner, self.down(), Epilogue::Add, &mut x);
+        executor.recycle(inner);
+        x
+    }
+
+    /// Applies the block to every row of `x`; `epilogue` says what becomes of `out`.
+    pub(crate) fn run(&self, executor: &mut Executor, x: &Matrix, epilogue: Epilogue, out: &mut Matrix) {
+        let inner = self.inner(executor, x);
+        executor.linear(&inner, self.down(), epilogue, out);
+        executor.recycle(inner);
+    }
+
+    fn inner(&self, executor: &mut Executor, x: &Matrix) -> Matrix {
+        let (FeedForward::Plain { up, activation, .. } | FeedForward::Gated { up, activation, .. }) = self;
+        let mut inner = executor.matrix(x.rows(), up.outputs());
+        match self {
+            FeedForward::Plain { .. } => executor.linear(x, up, Epilogue::Activate(*activation), &mut inner),
+            FeedForward::Gated { gate, .. } => {
+                executor.linear(x, gate, Epilogue::Activate(*activation), &mut inner);
+                executor.linear(x, up, Epilogue::Multiply, &mut inner);
+            }
+        }
+        inner
+    }
+
+    fn down(&self) -> &Linear {
+        let (FeedForward::Plain { down, .. } | FeedForward::Gated { down, .. }) = self;
+        down
+    }
+
+    /// Bytes of memory that the packed weights take.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            FeedForward::Plain { up, down, .. } => up.bytes() + down.bytes(),
+            FeedForward::Gated { gate, up, down, .. } => gate.bytes() + up.bytes() + down.bytes(),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Rotary positions, as settings describe them.
+
+use std::f64::consts::TAU;
+
+use docent_kernels::{Frequencies, Rotary, RotaryStyle, Yarn};
+
+use crate::Error;
+use crate::settings::{HfConfig, Settings, Translation};
+
+/// The base of the angles; 10000, as the paper has it, unless the settings say otherwise.
+pub(crate) fn base(settings: &Settings<'_>, key: &str) -> Result<f64, Error> {
+    let base = settings.float(key)?.unwrap_or(10_000.0);
+    if base.is_finite() && base > 1.0 {
+        return Ok(base);
+    }
+    Err(settings.error(key, "a number above 1", base))
+}
+
+/// The angles of `dims` columns, stretched as the settings say.
+pub(crate) fn frequencies(settings: &Settings<'_>, dims: usize, base: f64) -> Result<Frequencies, Error> {
+    let plain = Frequencies::new(dims, base);
+    let key = "rope.scaling.factor";
+    let factor = match settings.float(key)? {
+        Some(factor) => Some(factor),
+        None => settings.float("rope.scale_linear")?,
+    };
+    // Zero and absent mean no scaling.
+    let factor = factor.filter(|&factor| factor != 0.0).unwrap_or(1.0);
+    if !factor.is_finite() || factor < 0.0 {
+        return Err(settings.error(key, "a number above 0", factor));
+    }
+    if let Some(llama3) = Llama3::read(settings)? {
+        return Ok(llama3.stretch(plain));
+    }
+    let key = "rope.scaling.type";
+    match settings.text(key)?.unwrap_or("linear") {
+        "none" => Ok(plain),
+        "linear" => Ok(plain.divided_by(factor)),
+        "yarn" => {
+            let original = settings.optional_size("rope.scaling.original_context_length")?;
+            let original_positions = match original {
+                Some(original) => original,
+                None => settings.size("context_length")?,
+            };
+            if original_positions == 0 {
+                return Err(settings.error("rope.scaling.original_context_length", "at least 1", 0));
+            }
+            let number = |key: &str, default: f64| settings.float(key).map(|value| value.unwrap_or(default));
+            let fast = number("rope.scaling.yarn_beta_fast", 32.0)?;
+            let slow = number("rope.scaling.yarn_beta_slow", 1.0)?;
+            let magnitude = settings.float("rope.scaling.attn_factor")?.map(|scale| scale * (0.1 * factor.ln() + 1.0));
+            Ok(plain.yarn(base, &Yarn { factor, original_positions, fast, slow, magnitude }))
+        }
+        found => Err(settings.error(key, "none, linear or yarn", format!("{found:?}"))),
+    }
+}
+
+/// The turns of heads of `head_dim` columns, for `positions` positions.
+pub(crate) fn rotary(
+    settings: &Settings<'_>,
+    style: RotaryStyle,
+    head_dim: usize,
+    frequencies: &Frequencies,
+    positions: usize,
+) -> Result<Rotary, Error> {
+    Rotary::new(style, head_dim, frequencies, positions)
+        .map_err(|error| settings.error("rope.dimension_count", "columns of a head that can be turned", error))
+}
+
+/// The rotary settings of a config.json: base and scaling, by the names that all decoders share.
+pub(crate) fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
+    // Newer files keep both in one object.
+    let parameters = to.config.object("rope_parameters")?;
+    let scaling = match &parameters {
+        Some(_) => parameters,
+        None => to.config.object("rope_scaling")?,
+    };
+    let base = match (to.config.float(&["rope_theta"])?, &parameters) {
+        (Some(base), _) => base,
+        (None, Some(parameters)) => parameters.float(&["rope_theta"])?.unwrap_or(10_000.0),
+        (None, None) => 10_000.0,
+    };
+    to.set_float("rope.freq_base", "rope_theta", base);
+    let Some(scaling) = scaling else { return Ok(()) };
+    match scaling.string(&["rope_type", "type"])?.unwrap_or("default") {
+        "default" => {}
+        kind @ ("linear" | "yarn") => {
+            let factor = scaling.float(&["factor"])?;
+            let factor = factor.ok_or_else(|| scaling.error("rope_scaling.factor", "a number", "nothing"))?;
+            to.set_text("rope.scaling.type", "rope_scaling.rope_type", kind);
+            to.set_float("rope.scaling.factor", "rope_scaling.factor", factor);
+            if let Some(original) = scaling.optional_size(&["original_max_position_embeddings"])? {
+                let field = "rope_scaling.original_max_position_embeddings";
+                to.set_size("rope.scaling.original_context_length", field, original)?;
+            }
+        }
+        "llama3" => Llama3::translate(&scaling, to)?,
+        found => {
+            return Err(scaling.error(
+                "rope_scaling.rope_type",
+                "default, linear, yarn or llama3",
+                format!("{found:?}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// How Llama 3.1 stretches its angles: pairs that turn fast stay, slow ones turn slower by a factor, those between by part of it.
+///
+/// GGUF carries the result, one factor for each pair, as the tensor `rope_freqs.weight`; these keys are only found in what a
+/// config.json was translated to.
+struct Llama3 {
+    factor: f64,
+    low: f64,
+    high: f64,
+    original_positions: f64,
+}
+
+impl Llama3 {
+    /// Key, field of `rope_scaling`, and the name of both together for messages.
+    const FIELDS: [(&str, &str, &str); 4] = [
+        ("rope.llama3.factor", "factor", "rope_scaling.factor"),
+        ("rope.llama3.low_freq_factor", "low_freq_factor", "rope_scaling.low_freq_factor"),
+        ("rope.llama3.high_freq_factor", "high_freq_factor", "rope_scaling.high_freq_factor"),
+        (
+            "rope.llama3.original_context_length",
+            "original_max_position_embeddings",
+            "rope_scaling.original_max_position_embeddings",
+        ),
+    ];
+
+    fn translate(scaling: &HfConfig<'_>, to: &mut Translation<'_>) -> Result<(), Error> {
+        for (key, field, name) in Self::FIELDS {
+            let value = scaling.float(&[field])?.filter(|&value| value > 0.0);
+            let value = value.ok_or_else(|| scaling.error(name, "a number above 0", "nothing of the kind"))?;
+            to.set_float(key, name, value);
+        }
+        Ok(())
+    }
+
+    fn read(settings: &Settings<'_>) -> Result<Option<Self>, Error> {
+        let mut values = [0.0; 4];
+        for (value, (key, ..)) in values.iter_mut().zip(Self::FIELDS) {
+            match settings.float(key)? {
+                Some(found) => *value = found,
+                None => return Ok(None),
+            }
+        }
+        let [factor, low, high, original_positions] = values;
+        if low >= high {
+            return Err(settings.error(Self::FIELDS[1].0, format!("a number below {high}"), low));
+        }
+        Ok(Some(Llama3 { factor, low, high, original_positions }))
+    }
+
+    fn stretch(&self, plain: Frequencies) -> Frequencies {
+        let stretch = |&angle: &f64| {
+            let turns = self.original_positions * angle / TAU;
+            let kept = ((turns - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
+            angle * (kept + (1.0 - kept) / self.factor)
+        };
+        Frequencies::of(plain.angles().iter().map(stretch).collect())
+    }
+}
