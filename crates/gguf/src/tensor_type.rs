@@ -155,9 +155,34 @@ impl TensorType {
         })
     }
 
-    /// Whether [`codec`](crate::codec) can decode and encode this type.
+    /// Whether [`codec::dequantize`](crate::codec::dequantize) can decode this type.
     #[must_use]
     pub const fn is_supported(self) -> bool {
+        use TensorType::*;
+        matches!(
+            self,
+            F32 | F16
+                | BF16
+                | Q4_0
+                | Q4_1
+                | Q5_0
+                | Q5_1
+                | Q8_0
+                | Q2_K
+                | Q3_K
+                | Q4_K
+                | Q5_K
+                | Q6_K
+                | Q8_K
+                | IQ4_NL
+                | IQ4_XS
+                | MXFP4
+        )
+    }
+
+    /// Whether [`codec::quantize`](crate::codec::quantize) can encode this type.
+    #[must_use]
+    pub const fn can_be_written(self) -> bool {
         matches!(self, Self::F32 | Self::F16 | Self::BF16 | Self::Q8_0)
     }
 

@@ -6,19 +6,16 @@
 use half::f16;
 
 use crate::codec::CodecError;
+use crate::codec::block::{Block, half};
 use crate::tensor_type::TensorType;
 
 const ELEMENTS: usize = 32;
 const BYTES: usize = 34;
 
-pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
-    for (values, block) in out.as_chunks_mut::<ELEMENTS>().0.iter_mut().zip(bytes.as_chunks::<BYTES>().0) {
-        let [d0, d1, quants @ ..] = block;
-        let d = f16::from_le_bytes([*d0, *d1]).to_f32();
-        for (value, &q) in values.iter_mut().zip(quants) {
-            *value = f32::from(q as i8) * d;
-        }
-    }
+#[inline(always)]
+pub(super) fn unpack(block: &[u8; BYTES]) -> Block<ELEMENTS, 1> {
+    let [d0, d1, quants @ ..] = block;
+    Block { codes: quants.map(|q| q as i8), scales: [half([*d0, *d1])], minima: [0.0] }
 }
 
 pub(super) fn encode(values: &[f32], out: &mut Vec<u8>) -> Result<(), CodecError> {
