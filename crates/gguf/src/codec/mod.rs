@@ -8,6 +8,7 @@
 //! a format of integers) is an error that names the element.
 
 mod block;
+mod expand;
 mod float;
 mod iq4;
 mod k_quants;
@@ -16,6 +17,8 @@ mod q4_q5;
 mod q8_0;
 
 use crate::tensor_type::TensorType;
+
+pub use expand::{EXPANDED_BLOCK, expand_q8, expands_exactly};
 
 /// Why bytes could not be decoded or numbers not encoded.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -56,6 +59,24 @@ pub enum CodecError {
         /// Bytes that they take.
         expected: u64,
         /// Bytes given.
+        found: usize,
+    },
+    /// The type has no form in blocks of 8-bit codes.
+    #[error(
+        "expected a block format that expands to 8-bit codes (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, Q8_K, IQ4_NL, IQ4_XS, MXFP4), found {ty}"
+    )]
+    NotExpanded {
+        /// The type.
+        ty: TensorType,
+    },
+    /// Elements and expanded scales do not correspond.
+    #[error("expected room for {expected} scales of {elements} expanded elements, found {found}")]
+    Scales {
+        /// Elements to expand.
+        elements: usize,
+        /// Scales that they have.
+        expected: usize,
+        /// Scales given.
         found: usize,
     },
     /// A number that the type cannot express.
