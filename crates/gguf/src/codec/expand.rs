@@ -26,14 +26,15 @@ pub const fn expands_exactly(ty: TensorType) -> bool {
 /// 254, and by single-precision rounding, a millionth of that value; their codes are in -127..=127. A block whose numbers are not all
 /// finite gets a scale that is not finite.
 ///
-/// Nothing is allocated. The loops are inlined into the caller and use the vector instructions that it is compiled for.
+/// Nothing is allocated. The loops are inlined into the caller and use the vector instructions that *it* is compiled for: call it from a
+/// function with `#[target_feature]` to have more than the build's own.
 ///
 /// # Errors
 ///
 /// [`CodecError::NotExpanded`] for a type that is no supported block format, [`CodecError::PartialBlock`] when `codes` is no whole number
 /// of blocks, [`CodecError::Length`] when `bytes` are not as many as these take, [`CodecError::Scales`] when `scales` has not one place
 /// for each 32 elements. The output is untouched then.
-#[inline]
+#[inline(always)]
 pub fn expand_q8(ty: TensorType, bytes: &[u8], codes: &mut [i8], scales: &mut [f32]) -> Result<(), CodecError> {
     if !(ty.is_supported() && ty.is_quantized()) {
         return Err(CodecError::NotExpanded { ty });
@@ -48,15 +49,15 @@ pub fn expand_q8(ty: TensorType, bytes: &[u8], codes: &mut [i8], scales: &mut [f
     }
     match ty {
         TensorType::Q4_0 => copy(bytes, codes, scales, q4_q5::q4_0),
-        TensorType::Q4_1 => round::<_, _, _, 32>(bytes, codes, scales, q4_q5::q4_1),
+        TensorType::Q4_1 => round_by_eight(bytes, codes, scales, q4_q5::q4_1),
         TensorType::Q5_0 => copy(bytes, codes, scales, q4_q5::q5_0),
-        TensorType::Q5_1 => round::<_, _, _, 32>(bytes, codes, scales, q4_q5::q5_1),
+        TensorType::Q5_1 => round_by_eight(bytes, codes, scales, q4_q5::q5_1),
         TensorType::Q8_0 => copy(bytes, codes, scales, q8_0::unpack),
-        TensorType::Q2_K => round::<_, _, _, 16>(bytes, codes, scales, k_quants::q2_k),
-        TensorType::Q3_K => round::<_, _, _, 16>(bytes, codes, scales, k_quants::q3_k),
-        TensorType::Q4_K => round::<_, _, _, 32>(bytes, codes, scales, k_quants::q4_k),
-        TensorType::Q5_K => round::<_, _, _, 32>(bytes, codes, scales, k_quants::q5_k),
-        TensorType::Q6_K => round::<_, _, _, 16>(bytes, codes, scales, k_quants::q6_k),
+        TensorType::Q2_K => round::<_, _, 16>(bytes, codes, scales, k_quants::q2_k),
+        TensorType::Q3_K => round::<_, _, 16>(bytes, codes, scales, k_quants::q3_k),
+        TensorType::Q4_K => round::<_, _, 32>(bytes, codes, scales, k_quants::q4_k),
+        TensorType::Q5_K => round::<_, _, 32>(bytes, codes, scales, k_quants::q5_k),
+        TensorType::Q6_K => round::<_, _, 16>(bytes, codes, scales, k_quants::q6_k),
         TensorType::Q8_K => copy(bytes, codes, scales, k_quants::q8_k),
         TensorType::IQ4_NL => copy(bytes, codes, scales, iq4::iq4_nl),
         TensorType::IQ4_XS => copy(bytes, codes, scales, iq4::iq4_xs),
@@ -85,52 +86,114 @@ fn copy<const BYTES: usize, const ELEMENTS: usize, const GROUPS: usize>(
     }
 }
 
-/// Formats with minima, or with a scale for each `RUN` of fewer than 32 elements.
+/// Super-blocks with minima, or with a scale for each `RUN` of fewer than 32 elements.
 #[inline(always)]
-fn round<const BYTES: usize, const ELEMENTS: usize, const GROUPS: usize, const RUN: usize>(
+fn round<const BYTES: usize, const GROUPS: usize, const RUN: usize>(
     bytes: &[u8],
     codes: &mut [i8],
     scales: &mut [f32],
-    unpack: impl Fn(&[u8; BYTES]) -> Block<ELEMENTS, GROUPS>,
+    unpack: impl Fn(&[u8; BYTES]) -> Block<256, GROUPS>,
 ) {
-    let out = codes.as_chunks_mut::<ELEMENTS>().0.iter_mut();
-    let out = out.zip(scales.chunks_exact_mut(ELEMENTS / EXPANDED_BLOCK));
+    let out = codes.as_chunks_mut::<256>().0.iter_mut().zip(scales.as_chunks_mut::<8>().0);
     for ((codes, scales), bytes) in out.zip(bytes.as_chunks::<BYTES>().0) {
-        let block = unpack(bytes);
-        let groups = EXPANDED_BLOCK / RUN;
-        let runs =
-            codes.as_chunks_mut::<EXPANDED_BLOCK>().0.iter_mut().zip(block.codes.as_chunks::<EXPANDED_BLOCK>().0);
-        let affine = block.scales.chunks_exact(groups).zip(block.minima.chunks_exact(groups));
-        for (((codes, from), (steps, minima)), scale) in runs.zip(affine).zip(scales) {
-            *scale = round_32::<RUN>(from, steps, minima, codes);
+        round_256::<GROUPS, RUN>(&unpack(bytes), codes, scales);
+    }
+}
+
+/// Blocks of 32 with minima, eight at a time.
+#[inline(always)]
+fn round_by_eight<const BYTES: usize>(
+    bytes: &[u8],
+    codes: &mut [i8],
+    scales: &mut [f32],
+    unpack: impl Fn(&[u8; BYTES]) -> Block<32, 1>,
+) {
+    let mut eight = Block { codes: [0; 256], scales: [0.0; 8], minima: [0.0; 8] };
+    let (mut rounded, mut rounded_scales) = ([0; 256], [0.0; 8]);
+    for ((codes, scales), bytes) in codes.chunks_mut(256).zip(scales.chunks_mut(8)).zip(bytes.chunks(8 * BYTES)) {
+        let places = eight.codes.as_chunks_mut().0.iter_mut().zip(eight.scales.iter_mut().zip(&mut eight.minima));
+        for ((codes, (scale, minimum)), bytes) in places.zip(bytes.as_chunks().0) {
+            let block = unpack(bytes);
+            (*codes, *scale, *minimum) = (block.codes, block.scales[0], block.minima[0]);
+        }
+        round_256::<8, 32>(&eight, &mut rounded, &mut rounded_scales);
+        codes.copy_from_slice(&rounded[..codes.len()]);
+        scales.copy_from_slice(&rounded_scales[..scales.len()]);
+    }
+}
+
+/// Rounds 256 numbers to 8 bits and eight scales. `RUN` is `256 / GROUPS`, 16 or 32.
+#[inline(always)]
+fn round_256<const GROUPS: usize, const RUN: usize>(
+    block: &Block<256, GROUPS>,
+    codes: &mut [i8; 256],
+    scales: &mut [f32; 8],
+) {
+    /// Added to a small number, it leaves the nearest integer in the lowest bits.
+    const TO_INTEGER: f32 = 12_582_912.0; // 1.5 * 2^23
+    let runs = block.codes.as_chunks::<RUN>().0;
+
+    let (mut lowest, mut highest) = ([0.0; GROUPS], [0.0; GROUPS]);
+    for ((lowest, highest), run) in lowest.iter_mut().zip(&mut highest).zip(runs) {
+        (*lowest, *highest) = extremes(run);
+    }
+    // The numbers of a run grow or fall with their codes, so that the largest is at one end.
+    let mut largest = [0.0; GROUPS];
+    for g in 0..GROUPS {
+        let (step, minimum) = (block.scales[g], block.minima[g]);
+        let (a, b) = ((lowest[g] * step - minimum).abs(), (highest[g] * step - minimum).abs());
+        // The second term is 0, or NaN if the scale or the minimum is not finite, which the comparison could overlook.
+        largest[g] = (if a > b { a } else { b }) + 0.0 * (step + minimum);
+    }
+    if RUN < EXPANDED_BLOCK {
+        for pair in largest.as_chunks_mut::<2>().0 {
+            let [a, b] = *pair;
+            *pair = [(if a > b { a } else { b }) + 0.0 * (a + b); 2];
+        }
+    }
+    for (r, scale) in scales.iter_mut().enumerate() {
+        *scale = largest[r * GROUPS / 8] / 127.0;
+    }
+    // Where all numbers are zero, any factor will do that keeps them so.
+    let inverse = largest.map(|largest| 127.0 / largest.max(1e-30));
+
+    for (g, (codes, run)) in codes.as_chunks_mut::<RUN>().0.iter_mut().zip(runs).enumerate() {
+        let (step, minimum, inverse) = (block.scales[g], block.minima[g], inverse[g]);
+        // Sixteen at a time fit in the registers of every processor.
+        for (codes, run) in codes.as_chunks_mut::<16>().0.iter_mut().zip(run.as_chunks::<16>().0) {
+            let mut integers = [0; 16];
+            for (integer, &code) in integers.iter_mut().zip(run_by_run(run)) {
+                *integer = ((f32::from(code) * step - minimum) * inverse + TO_INTEGER).to_bits();
+            }
+            *codes = integers.map(|integer| integer as i8);
         }
     }
 }
 
-/// Rounds 32 numbers to 8 bits; returns their scale. They are `from[e] * steps[e / RUN] - minima[e / RUN]`.
+/// The smallest and the largest code of a run of 16 or 32.
 #[inline(always)]
-fn round_32<const RUN: usize>(from: &[i8; 32], steps: &[f32], minima: &[f32], codes: &mut [i8; 32]) -> f32 {
-    /// Added to a small number, it leaves the nearest integer in the lowest bits.
-    const TO_INTEGER: f32 = 12_582_912.0; // 1.5 * 2^23
-    let (mut largest, mut finite) = (0f32, 0f32);
-    for ((codes, step), minimum) in from.as_chunks::<RUN>().0.iter().zip(steps).zip(minima) {
-        // The numbers grow or fall with the codes: the largest is at one end. (Unsigned bytes are what every processor compares.)
-        let shifted = codes.map(|code| (code as u8).wrapping_add(128));
-        let (low, high) = shifted.iter().fold((u8::MAX, 0), |(low, high), &code| (low.min(code), high.max(code)));
-        for code in [low, high] {
-            largest = largest.max((f32::from(code.wrapping_sub(128) as i8) * step - minimum).abs());
-        }
-        finite += 0.0 * (step + minimum); // NaN if one of them is not finite, which `max` would overlook
+fn extremes<const RUN: usize>(run: &[i8; RUN]) -> (f32, f32) {
+    // Unsigned bytes are what every processor can compare many at a time. The first half with the second, and so on.
+    let run = run_by_run(run).map(|code| (code as u8).wrapping_add(128));
+    let (mut low, mut high) = ([0; 16], [0; 16]);
+    for i in 0..16 {
+        let (a, b) = (run[i], run[i + RUN - 16]);
+        (low[i], high[i]) = (a.min(b), a.max(b));
     }
-    let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-    let runs = codes.as_chunks_mut::<RUN>().0.iter_mut().zip(from.as_chunks::<RUN>().0);
-    for ((codes, from), (step, minimum)) in runs.zip(steps.iter().zip(minima)) {
-        let (step, minimum) = (step * inverse, minimum * inverse);
-        for (code, &from) in codes.iter_mut().zip(from) {
-            *code = (f32::from(from) * step - minimum + TO_INTEGER).to_bits() as i8;
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            (low[i], high[i]) = (low[i].min(low[i + half]), high[i].max(high[i + half]));
         }
     }
-    largest / 127.0 + finite
+    let code = |shifted: u8| f32::from(shifted.wrapping_sub(128) as i8);
+    (code(low[0]), code(high[0]))
+}
+
+/// Keeps the compiler from working on the same element of several runs at a time: it would gather their bytes one by one, which takes
+/// twice as long as working on neighbours.
+#[inline(always)]
+fn run_by_run<const RUN: usize>(run: &[i8; RUN]) -> &[i8; RUN] {
+    std::hint::black_box(run)
 }
 
 #[cfg(test)]
