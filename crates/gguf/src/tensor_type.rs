@@ -183,7 +183,8 @@ impl TensorType {
     /// Whether [`codec::quantize`](crate::codec::quantize) can encode this type.
     #[must_use]
     pub const fn can_be_written(self) -> bool {
-        matches!(self, Self::F32 | Self::F16 | Self::BF16 | Self::Q8_0)
+        use TensorType::*;
+        matches!(self, F32 | F16 | BF16 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Q4_K | Q5_K | Q6_K)
     }
 
     /// Whether an element takes part in a block with a shared scale, as opposed to standing for itself.

@@ -11,7 +11,9 @@ mod block;
 mod expand;
 mod float;
 mod iq4;
+mod k_encode;
 mod k_quants;
+mod k_search;
 mod mxfp4;
 mod q4_q5;
 mod q8_0;
@@ -34,7 +36,9 @@ pub enum CodecError {
         ty: TensorType,
     },
     /// The type can be decoded but not encoded.
-    #[error("expected a tensor type that can be written (F32, F16, BF16, Q8_0), found {ty}")]
+    #[error(
+        "expected a tensor type that can be written (F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K), found {ty}"
+    )]
     NotWritten {
         /// The type.
         ty: TensorType,
@@ -91,6 +95,15 @@ pub enum CodecError {
         /// What to do.
         hint: &'static str,
     },
+}
+
+impl CodecError {
+    /// The error of a format of integers for a number that is not finite or too large.
+    fn unrepresentable(ty: TensorType, index: usize, value: f32) -> Self {
+        let hint =
+            if value.is_finite() { "use BF16 or F32" } else { "the model is damaged, or keep this tensor in F32" };
+        Self::Unrepresentable { ty, index, value, hint }
+    }
 }
 
 /// Decodes `bytes`, whole blocks of type `ty`, into `out`, which takes every element.
@@ -153,7 +166,14 @@ pub fn quantize(ty: TensorType, values: &[f32], out: &mut Vec<u8>) -> Result<(),
         }
         TensorType::F16 => float::encode_f16(values, out),
         TensorType::BF16 => float::encode_bf16(values, out),
+        TensorType::Q4_0 => q4_q5::encode_q4_0(values, out),
+        TensorType::Q4_1 => q4_q5::encode_q4_1(values, out),
+        TensorType::Q5_0 => q4_q5::encode_q5_0(values, out),
+        TensorType::Q5_1 => q4_q5::encode_q5_1(values, out),
         TensorType::Q8_0 => q8_0::encode(values, out),
+        TensorType::Q4_K => k_encode::encode_q4_k(values, out),
+        TensorType::Q5_K => k_encode::encode_q5_k(values, out),
+        TensorType::Q6_K => k_encode::encode_q6_k(values, out),
         _ => Err(CodecError::NotWritten { ty }),
     };
     if result.is_err() {

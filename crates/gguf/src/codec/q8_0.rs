@@ -39,8 +39,7 @@ fn unrepresentable(start: usize, block: &[f32]) -> CodecError {
     let worst = |&value: &f32| value.is_nan() || !f16::from_f32(value.abs() / 127.0).is_finite();
     let position = block.iter().position(worst).unwrap_or(0);
     let value = block[position];
-    let hint = if value.is_finite() { "use BF16 or F32" } else { "the model is damaged, or keep this tensor in F32" };
-    CodecError::Unrepresentable { ty: TensorType::Q8_0, index: start + position, value, hint }
+    CodecError::unrepresentable(TensorType::Q8_0, start + position, value)
 }
 
 #[cfg(test)]
