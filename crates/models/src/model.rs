@@ -163,6 +163,9 @@ impl Model {
             name.clone_into(&mut description.name);
         }
         description.pooling = pooling;
+        if pooling_type == Some(RANK) && loaded.scorer.is_none() {
+            return Err(Error::config(path, key, "a head that scores, `cls.output.weight`", "none"));
+        }
         description.reranker = pooling_type == Some(RANK) || (pooling.is_none() && weights.has("cls.output.weight"));
         description.rerank_template = metadata.str("tokenizer.chat_template.rerank")?.map(str::to_owned);
         Ok(Model::new(description, tokenizer, loaded))

@@ -150,7 +150,7 @@ fn settings_out_of_range_are_named() {
         ("bert.feed_forward_length", u32::MAX, "feed-forward size"),
         ("bert.context_length", 0, "number of positions: expected 1 to 1048576, found 0"),
         ("bert.feed_forward_length", 7000, "at most 64 times the hidden size 96, and 536870912 values a text"),
-        ("bert.pooling_type", 4, "4 (rank): a reranker"),
+        ("bert.pooling_type", 4, "expected a head that scores, `cls.output.weight`, found none"),
         ("bert.pooling_type", 9, "expected 0 to 4, found 9"),
     ] {
         says(&gguf_error(OutputType::F32, |draft| draft.set(key, value)), &[expected]);
@@ -169,7 +169,7 @@ fn settings_out_of_range_are_named() {
 #[test]
 fn settings_of_a_directory_are_checked_too() {
     for (field, value, parts) in [
-        ("hidden_act", json!("swish"), ["hidden_act", "found \"swish\""]),
+        ("hidden_act", json!("mish"), ["hidden_act", "found \"mish\""]),
         ("position_embedding_type", json!("relative_key"), ["position_embedding_type", "\"relative_key\""]),
         ("num_attention_heads", json!(5), ["a divisor of the hidden size 96", "found 5"]),
         ("num_hidden_layers", json!(-1), ["num_hidden_layers", "a whole number"]),
@@ -248,9 +248,9 @@ fn unknown_tensors_are_ignored_and_listed() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("model.gguf");
     let mut draft = Draft::of("bert-tiny", OutputType::F32);
-    draft.tensors.insert("cls.output.weight".to_owned(), (vec![96], TensorType::F32, vec![0; 96 * 4]));
+    draft.tensors.insert("mystery.weight".to_owned(), (vec![96], TensorType::F32, vec![0; 96 * 4]));
     draft.write(&path);
-    assert_eq!(open(&path).unwrap().description().unused_tensors, ["cls.output.weight"]);
+    assert_eq!(open(&path).unwrap().description().unused_tensors, ["mystery.weight"]);
 }
 
 #[test]
@@ -261,7 +261,14 @@ fn directories_that_lack_a_part_are_refused() {
     says(&without("1_Pooling/config.json"), &["1_Pooling/config.json", "cannot read"]);
     let write = |name: &str, text: &str| directory_error(|folder| fs::write(folder.join(name), text).unwrap());
     says(&write("config.json", "{"), &["config.json", "EOF"]);
-    says(&write("modules.json", r#"[{"type":"models.Dense","path":"2_Dense"}]"#), &["modules.json", "\"Dense\""]);
+    says(
+        &write("modules.json", r#"[{"type":"models.WeightedLayerPooling","path":"2"}]"#),
+        &["modules.json", "WeightedLayerPooling"],
+    );
+    says(
+        &write("modules.json", r#"[{"type":"models.Dense","path":"2_Dense"}]"#),
+        &["2_Dense/config.json", "cannot read"],
+    );
     says(&write("modules.json", r#"[{"type":"models.Pooling","path":"../.."}]"#), &["a folder of the model"]);
     says(&write("1_Pooling/config.json", r#"{"pooling_mode_weightedmean_tokens":true}"#), &["weightedmean_tokens"]);
     let without_prompt = r#"{"pooling_mode_mean_tokens":true,"include_prompt":false}"#;
