@@ -12,6 +12,9 @@ use crate::console::Console;
 /// The variable that names the model when no option does.
 const VARIABLE: &str = "DOCENT_MODEL";
 
+/// The variable that names the reranker when no option does.
+pub(crate) const VARIABLE_RERANKER: &str = "DOCENT_RERANKER";
+
 /// More threads than any machine that this runs on has cores; a guard against a slip of the finger.
 const MAX_THREADS: u64 = 1024;
 
@@ -90,14 +93,23 @@ impl FetchArgs {
 
 /// A model's name as given, else what `DOCENT_MODEL` says, else the default model of every command.
 pub(crate) fn model_or_default(given: Option<&str>) -> anyhow::Result<String> {
+    named(given, VARIABLE, catalog::DEFAULT_MODEL)
+}
+
+/// A reranker's name as given, else what `DOCENT_RERANKER` says, else the default one.
+pub(crate) fn reranker_or_default(given: Option<&str>) -> anyhow::Result<String> {
+    named(given, VARIABLE_RERANKER, catalog::DEFAULT_RERANKER)
+}
+
+fn named(given: Option<&str>, variable: &str, default: &str) -> anyhow::Result<String> {
     if let Some(name) = given {
         return Ok(name.to_owned());
     }
-    match std::env::var_os(VARIABLE) {
+    match std::env::var_os(variable) {
         Some(name) if !name.is_empty() => {
-            name.into_string().map_err(|name| anyhow::anyhow!("{VARIABLE} is not UTF-8: {}", name.display()))
+            name.into_string().map_err(|name| anyhow::anyhow!("{variable} is not UTF-8: {}", name.display()))
         }
-        _ => Ok(catalog::DEFAULT_MODEL.to_owned()),
+        _ => Ok(default.to_owned()),
     }
 }
 

@@ -11,11 +11,15 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ModelRef;
 use crate::hub::Quant;
 
 /// The model of every command that is given none: small, of known quality, and to be had from the model hub as well as
 /// from a Python package index.
 pub const DEFAULT_MODEL: &str = "all-MiniLM-L6-v2";
+
+/// The reranker of every command that is given none: the smallest of known quality.
+pub const DEFAULT_RERANKER: &str = "ms-marco-MiniLM-L6-v2";
 
 /// What a model is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -264,6 +268,15 @@ pub fn find(name: &str) -> Option<&'static Entry> {
 pub fn of_repository(repository: &str) -> Option<&'static Entry> {
     let holds = |source: &Source| matches!(source, Source::Hf { repo, .. } if repo.eq_ignore_ascii_case(repository));
     entries().iter().find(|entry| entry.sources.iter().any(holds))
+}
+
+/// The model that a reference means by its name or its repository.
+pub(crate) fn of_reference(model: &ModelRef) -> Option<&'static Entry> {
+    match model {
+        ModelRef::Name(name) => find(name),
+        ModelRef::Hub { repo, .. } => of_repository(repo),
+        ModelRef::Path(_) | ModelRef::Url(_) => None,
+    }
 }
 
 /// Up to three names that look most like `name`, nearest first; none if nothing comes near.

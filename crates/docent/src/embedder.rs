@@ -132,11 +132,7 @@ impl Embedder {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(model: &ModelRef, options: &OpenOptions, progress: &dyn Progress) -> Result<Self, Error> {
-        let entry = match model {
-            ModelRef::Name(name) => catalog::find(name),
-            ModelRef::Hub { repo, .. } => catalog::of_repository(repo),
-            ModelRef::Path(_) | ModelRef::Url(_) => None,
-        };
+        let entry = catalog::of_reference(model);
         if let Some(entry) = entry.filter(|entry| entry.kind != catalog::Kind::Embedding) {
             return Err(Error::NotAnEmbedder { name: entry.name.clone(), kind: entry.kind.to_string() });
         }
@@ -150,6 +146,9 @@ impl Embedder {
         // A GGUF file that calls itself what the catalogue calls it, as those that Docent has converted do, is used in the
         // same way whether it is opened by that name or by its path.
         let description = model.description();
+        if description.reranker {
+            return Err(Error::NotAnEmbedder { name: description.name.clone(), kind: "reranker".to_owned() });
+        }
         let by_its_name = || catalog::find(&description.name).filter(|_| description.format == Format::Gguf);
         let settings = ModelSettings::new(path, description, entry.or_else(by_its_name));
         Ok(Embedder { engine: Engine::new(model, threads), settings })
@@ -157,7 +156,7 @@ impl Embedder {
 
     /// The vectors of the texts, in their order, as the model's publisher recommends.
     ///
-    /// Vectors have [`hidden_size`](Description::hidden_size) components and unit length. A text longer than the model
+    /// Vectors have [`embedding_size`](Description::embedding_size) components and unit length. A text longer than the model
     /// takes is cut at its end; [`Embedding::dropped`] says by how much.
     ///
     /// # Errors
@@ -175,22 +174,22 @@ impl Embedder {
         texts: &[S],
         options: &EmbedOptions,
     ) -> Result<Vec<Embedding>, Error> {
-        let hidden_size = self.settings.description.hidden_size;
-        let dim = options.dim.unwrap_or(hidden_size);
-        if dim == 0 || dim > hidden_size {
-            return Err(Error::Dim { dim, model: self.settings.description.name.clone(), hidden_size });
+        let pooling = options.pooling.unwrap_or(self.settings.pooling);
+        let whole = self.settings.dim(pooling);
+        let dim = options.dim.unwrap_or(whole);
+        if dim == 0 || dim > whole {
+            return Err(Error::Dim { dim, model: self.settings.description.name.clone(), most: whole });
         }
         let tokenized = self.tokenize(texts, options)?;
         let ids: Vec<&[u32]> = tokenized.iter().map(|text| text.ids.as_slice()).collect();
-        let pooling = options.pooling.unwrap_or(self.settings.pooling);
-        let rows = self.engine.run(&ids, pooling)?;
+        let rows = self.engine.embed(&ids, pooling)?;
         let mut embeddings = Vec::with_capacity(rows.len());
         for (index, (mut values, text)) in rows.into_iter().zip(&tokenized).enumerate() {
             if !values.iter().all(|value| value.is_finite()) {
                 return Err(Error::NotFinite { index, model: self.settings.description.name.clone() });
             }
-            if dim < hidden_size {
-                values = values.chunks_exact(hidden_size).flat_map(|row| &row[..dim]).copied().collect();
+            if dim < whole {
+                values = values.chunks_exact(whole).flat_map(|row| &row[..dim]).copied().collect();
             }
             if options.normalize && pooling != Pooling::None {
                 scale_to_unit_length(&mut values);
@@ -284,8 +283,10 @@ impl ModelSettings {
             (Some(pooling), _) => (pooling, SettingFrom::File),
             (None, Some(pooling)) => (pooling, SettingFrom::Catalog),
             (None, None) => {
-                tracing::warn!("{}: the files do not say how to pool, the mean is taken", path.display());
-                (Pooling::Mean, SettingFrom::Assumed)
+                // Where a token sees only those before it, the last alone has seen the whole text.
+                let pooling = if description.causal { Pooling::Last } else { Pooling::Mean };
+                tracing::warn!("{}: the files do not say how to pool, {} is taken", path.display(), pooling.name());
+                (pooling, SettingFrom::Assumed)
             }
         };
         // A GGUF file knows the positions alone; the catalogue knows what the model was trained for.
@@ -306,6 +307,14 @@ impl ModelSettings {
             document_prompt: prompts.document().or(document).map(str::to_owned),
             default_prompt: prompts.default_prompt().map(str::to_owned),
             description: description.clone(),
+        }
+    }
+
+    /// Components of a vector with this pooling: the vectors of single tokens are not projected.
+    pub fn dim(&self, pooling: Pooling) -> usize {
+        match pooling {
+            Pooling::None => self.description.hidden_size,
+            _ => self.description.embedding_size,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use docent_kernels::{Executor, Isa, Pooling, ThreadPool};
-use docent_models::{Batch, BatchError, Model};
+use docent_models::{Batch, BatchError, Model, Prefix};
 
 /// Tokens that one thread runs through the model at a time: enough to use each weight often once it is in the cache,
 /// few enough that the hidden states stay there too.
@@ -14,6 +14,9 @@ const SPREAD_TOKENS: usize = 1024;
 
 /// Groups a thread runs before a call lets others have the threads.
 const GROUPS_PER_TURN: usize = 16;
+
+/// Tokens from which it pays to compute a common start once: fewer cost less than what it takes to keep them.
+const LEAST_PREFIX: usize = 16;
 
 /// Memory that an executor may keep between calls.
 const KEEP_BYTES: usize = 64 << 20;
@@ -48,24 +51,70 @@ impl Engine {
         self.isa
     }
 
-    /// The pooled hidden states of each sequence: one row of the hidden size, or one a token without pooling.
-    pub(crate) fn run(&self, sequences: &[&[u32]], pooling: Pooling) -> Result<Vec<Vec<f32>>, BatchError> {
+    /// The embedding of each sequence: one row, or one a token without pooling.
+    pub(crate) fn embed(&self, sequences: &[&[u32]], pooling: Pooling) -> Result<Vec<Vec<f32>>, BatchError> {
         let lengths: Vec<usize> = sequences.iter().map(|ids| ids.len()).collect();
+        self.run(&lengths, |executor, group| {
+            let batch = Batch::new(group.iter().map(|&index| sequences[index]));
+            let pooled = self.model.pooled(executor, &batch, pooling)?;
+            let row_range = |sequence: usize| match pooling {
+                Pooling::None => batch.sequences().range(sequence),
+                _ => sequence..sequence + 1,
+            };
+            let vectors = (0..group.len())
+                .map(|sequence| row_range(sequence).flat_map(|row| pooled.row(row)).copied().collect())
+                .collect();
+            executor.recycle(pooled);
+            Ok(vectors)
+        })
+    }
+
+    /// The outputs of the model's scoring head for each pair.
+    ///
+    /// What all of them begin with (the instruction and the query of a prompt) is computed once where tokens do not see what
+    /// comes after them. The scores have the same bits as without.
+    pub(crate) fn score(&self, pairs: &[PairIds]) -> Result<Vec<Vec<f32>>, BatchError> {
+        let mut prefix = None;
+        let shared = shared_start(pairs);
+        if pairs.len() > 1 && shared >= LEAST_PREFIX {
+            let on_pool = |isa| Executor::on_pool(isa, Arc::clone(&self.threads));
+            let mut made = Ok(None);
+            self.with_executor(&self.spread, on_pool, |executor| {
+                made = self.model.prefix(executor, &pairs[0].ids[..shared]);
+            });
+            prefix = made?;
+        }
+        let start = prefix.as_ref().map_or(0, Prefix::tokens);
+        let lengths: Vec<usize> = pairs.iter().map(|pair| pair.ids.len() - start).collect();
+        self.run(&lengths, |executor, group| {
+            let of_group = || group.iter().map(|&index| &pairs[index]);
+            let segments = of_group().flat_map(|pair| &pair.segments[start..]).copied().collect();
+            let batch = Batch::after(start, of_group().map(|pair| &pair.ids[start..])).with_segments(segments);
+            let outputs = self.model.scores(executor, &batch, prefix.as_ref())?;
+            let rows = (0..group.len()).map(|row| outputs.row(row).to_vec()).collect();
+            executor.recycle(outputs);
+            Ok(rows)
+        })
+    }
+
+    /// Runs groups of sequences of these lengths through `run_group`, which gives what becomes of each.
+    fn run(
+        &self,
+        lengths: &[usize],
+        run_group: impl Fn(&mut Executor, &[usize]) -> Result<Vec<Vec<f32>>, BatchError> + Sync,
+    ) -> Result<Vec<Vec<f32>>, BatchError> {
         let rows: Vec<OnceLock<Vec<f32>>> = lengths.iter().map(|_| OnceLock::new()).collect();
         let failure = Mutex::new(None);
-        let run_group = |executor: &mut Executor, group: &[usize]| {
-            let ids: Vec<&[u32]> = group.iter().map(|&index| sequences[index]).collect();
-            match self.run_group(executor, &ids, pooling) {
-                Ok(group_rows) => {
-                    for (&index, vector) in group.iter().zip(group_rows) {
-                        // Each sequence is in one group, so the cell is empty.
-                        let _ = rows[index].set(vector);
-                    }
+        let run_group = |executor: &mut Executor, group: &[usize]| match run_group(executor, group) {
+            Ok(group_rows) => {
+                for (&index, row) in group.iter().zip(group_rows) {
+                    // Each sequence is in one group, so the cell is empty.
+                    let _ = rows[index].set(row);
                 }
-                Err(error) => *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
             }
+            Err(error) => *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
         };
-        match plan(&lengths, self.threads.threads()) {
+        match plan(lengths, self.threads.threads()) {
             Plan::Divide(groups) => {
                 // Between turns other callers get theirs.
                 for turn in groups.chunks(GROUPS_PER_TURN * self.threads.threads()) {
@@ -89,25 +138,6 @@ impl Engine {
         }
     }
 
-    fn run_group(
-        &self,
-        executor: &mut Executor,
-        sequences: &[&[u32]],
-        pooling: Pooling,
-    ) -> Result<Vec<Vec<f32>>, BatchError> {
-        let batch = Batch::new(sequences.iter().copied());
-        let pooled = self.model.pooled(executor, &batch, pooling)?;
-        let row_range = |sequence: usize| match pooling {
-            Pooling::None => batch.sequences().range(sequence),
-            _ => sequence..sequence + 1,
-        };
-        let vectors = (0..sequences.len())
-            .map(|sequence| row_range(sequence).flat_map(|row| pooled.row(row)).copied().collect())
-            .collect();
-        executor.recycle(pooled);
-        Ok(vectors)
-    }
-
     /// Lends an idle executor, or a new one.
     fn with_executor(
         &self,
@@ -125,6 +155,23 @@ impl Engine {
             idle.push(executor);
         }
     }
+}
+
+/// A query and a document as the model reads them.
+pub(crate) struct PairIds {
+    pub(crate) ids: Vec<u32>,
+    /// 1 for the tokens of the document, in models that tell it from the query so.
+    pub(crate) segments: Vec<u32>,
+}
+
+/// Tokens that all pairs begin with; each has one more.
+fn shared_start(pairs: &[PairIds]) -> usize {
+    let Some((first, others)) = pairs.split_first() else { return 0 };
+    let whole = first.ids.len().saturating_sub(1);
+    others.iter().fold(whole, |shared, pair| {
+        let same = first.ids.iter().zip(&pair.ids).take_while(|(a, b)| a == b).count();
+        shared.min(same).min(pair.ids.len().saturating_sub(1))
+    })
 }
 
 /// How the sequences of a call are run.

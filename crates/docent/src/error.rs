@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// More components are asked for than the model's vectors have, or none.
     #[error(
-        "cannot cut vectors to {dim} components: the model {model} makes {hidden_size}, ask for 1 to {hidden_size}"
+        "cannot cut vectors to {dim} components: the model {model} makes {most}, ask for 1 to {most}"
     )]
     Dim {
         /// What was asked for.
@@ -35,7 +35,41 @@ pub enum Error {
         /// The model.
         model: String,
         /// The components of its vectors.
-        hidden_size: usize,
+        most: usize,
+    },
+    /// The model is of a kind that scores no pairs.
+    #[error("{name} is {found}, not a reranker")]
+    NotAReranker {
+        /// The model.
+        name: String,
+        /// What it is instead, or what it lacks.
+        found: String,
+    },
+    /// The model reads no instruction, and one was given.
+    #[error("the model {model} takes no instruction")]
+    NoInstruction {
+        /// The model.
+        model: String,
+    },
+    /// A query that leaves no room for a document.
+    #[error(
+        "the query and the prompt take {tokens} tokens, which leaves none of {max_length} for a document; shorten the query"
+    )]
+    QueryTooLong {
+        /// Tokens of query and prompt.
+        tokens: usize,
+        /// The tokens allowed.
+        max_length: usize,
+    },
+    /// The model computed NaN or infinity for a document: its weights are damaged.
+    #[error(
+        "the score of document {index} is not a finite number; the weights of {model} are damaged, run `docent check`"
+    )]
+    ScoreNotFinite {
+        /// Its place in the call.
+        index: usize,
+        /// The model.
+        model: String,
     },
     /// A length that the model cannot have, or that leaves no room for the special tokens.
     #[error("a maximum length of {max_length} tokens is out of range: the model {model} takes {least} to {most}")]

@@ -60,6 +60,8 @@ mod error;
 pub mod hub;
 pub mod model_ref;
 mod options;
+mod rerank_prompt;
+mod reranker;
 
 pub use docent_gguf as gguf;
 pub use docent_kernels::{ISA_VARIABLE, Isa, UnknownIsa, host};
@@ -70,4 +72,5 @@ pub use docent_tokenizer as tokenizer;
 pub use embedder::{Embedder, Embedding, MAX_DEFAULT_THREADS, ModelSettings, SettingFrom, default_threads};
 pub use error::Error;
 pub use model_ref::ModelRef;
+pub use reranker::{LongDocuments, RankedDocument, RerankOptions, Reranker, RerankerSettings, Score};
 pub use options::{EmbedOptions, OpenOptions, Pooling, Prompt, Truncate};

@@ -24,7 +24,6 @@ pub struct Model {
     network: Box<dyn Network>,
     projection: Head,
     scorer: Option<Scorer>,
-    causal: bool,
 }
 
 /// The kind of file a model came from.
@@ -63,6 +62,8 @@ pub struct Description {
     pub positions: usize,
     /// Tokens that the publisher would have a sequence cut to; at most `positions`.
     pub max_length: usize,
+    /// Whether a token sees only those before it.
+    pub causal: bool,
     /// How hidden states become one vector; `None` if the files do not say.
     pub pooling: Option<Pooling>,
     /// Whether the files say that the model scores pairs, and is no embedder.
@@ -204,8 +205,8 @@ impl Model {
     }
 
     fn new(description: Description, tokenizer: Tokenizer, loaded: Loaded) -> Self {
-        let Loaded { network, projection, scorer, causal, .. } = loaded;
-        Model { description, tokenizer, network, projection, scorer, causal }
+        let Loaded { network, projection, scorer, .. } = loaded;
+        Model { description, tokenizer, network, projection, scorer }
     }
 
     /// What the model is.
@@ -276,7 +277,7 @@ impl Model {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn prefix(&self, executor: &mut Executor, ids: &[u32]) -> Result<Option<Prefix>, BatchError> {
-        if !self.causal || ids.is_empty() {
+        if !self.description.causal || ids.is_empty() {
             return Ok(None);
         }
         let batch = Batch::new([ids]);
@@ -340,6 +341,7 @@ fn describe(
         vocabulary: sizes.vocabulary,
         positions: sizes.positions,
         max_length: sizes.positions,
+        causal: loaded.causal,
         pooling: None,
         reranker: false,
         scores: loaded.scorer.as_ref().map(|scorer| scorer.kind.clone()),

@@ -237,7 +237,8 @@ fn writer(
     options: &EmbedOptions,
     out: &Destination<'_>,
 ) -> Box<dyn format::Format> {
-    let dim = options.dim.unwrap_or(embedder.settings().description.hidden_size);
+    let settings = embedder.settings();
+    let dim = options.dim.unwrap_or_else(|| settings.dim(options.pooling.unwrap_or(settings.pooling)));
     match format {
         FormatName::Jsonl => Box::new(json::Lines),
         FormatName::Json => Box::new(json::Array::default()),
@@ -253,7 +254,7 @@ fn window_limit(embedder: &Embedder, options: &EmbedOptions) -> usize {
         Pooling::None => options.max_length.unwrap_or(settings.max_length),
         _ => 1,
     };
-    let values = rows.saturating_mul(settings.description.hidden_size).max(1);
+    let values = rows.saturating_mul(settings.dim(options.pooling.unwrap_or(settings.pooling))).max(1);
     (WINDOW_VALUES / values).clamp(1, WINDOW_TEXTS)
 }
 

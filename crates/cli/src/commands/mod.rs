@@ -9,6 +9,7 @@ mod embed;
 mod info;
 mod models;
 mod pull;
+mod rerank;
 mod tokenize;
 
 use clap::Subcommand;
@@ -19,6 +20,7 @@ use crate::console::Console;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Embed(embed::Args),
+    Rerank(rerank::Args),
     Tokenize(tokenize::Args),
     Info(info::Args),
     Check(check::Args),
@@ -34,6 +36,7 @@ impl Command {
     pub(crate) fn run(self, console: &Console) -> anyhow::Result<()> {
         match self {
             Command::Embed(args) => embed::run(args, console),
+            Command::Rerank(args) => rerank::run(args, console),
             Command::Tokenize(args) => tokenize::run(args, console),
             Command::Info(args) => info::run(args, console),
             Command::Check(args) => check::run(args, console),

@@ -158,7 +158,7 @@ impl ModelInfo {
             architecture: description.architecture.to_owned(),
             quantization: most.map_or("none", |(ty, _)| ty.name()).to_owned(),
             layers: description.layers,
-            dim: description.hidden_size,
+            dim: description.embedding_size,
             heads: description.heads,
             positions: description.positions,
             vocabulary: description.vocabulary,

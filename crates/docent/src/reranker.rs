@@ -1,0 +1,388 @@
+//! A query and documents in, scores out.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use docent_kernels::{Isa, ThreadPool};
+use docent_models::{Description, Model, ScoreKind};
+use docent_tokenizer::Tokenizer;
+
+use crate::catalog::{self, Entry};
+use crate::engine::{Engine, PairIds};
+use crate::hub::{Hub, Progress, Silent};
+use crate::rerank_prompt::RerankPrompt;
+use crate::{Error, Format, ModelRef, OpenOptions, default_threads};
+
+/// A model that reads a query together with a document and says how well they go together. `Send` and `Sync`.
+///
+/// An embedding model sees query and document apart; a reranker sees both at once, which is better and slower: let it order the
+/// few dozen that a search has found.
+///
+/// Every score is a function of query, document, options and the model's file alone: the same bits alone or among others, in any
+/// order, on any number of threads.
+///
+/// ```no_run
+/// use docent::Reranker;
+///
+/// let reranker = Reranker::open("bge-reranker-v2-m3")?;
+/// let documents = ["Paris is the capital of France.", "Pandas eat bamboo."];
+/// for hit in reranker.rerank("what do pandas eat?", &documents)? {
+///     println!("{:.3} {}", hit.score, documents[hit.index]);
+/// }
+/// # Ok::<(), docent::Error>(())
+/// ```
+pub struct Reranker {
+    engine: Engine,
+    settings: RerankerSettings,
+    kind: ScoreKind,
+    /// The prompt of a model that is asked in words; `None` for those that read a pair.
+    prompt: Option<RerankPrompt>,
+}
+
+/// What a reranker works with.
+#[derive(Clone, Debug)]
+pub struct RerankerSettings {
+    /// The file or directory that the model was opened from.
+    pub path: PathBuf,
+    /// What the model's files say.
+    pub description: Description,
+    /// The model's entry in the catalogue, if it has one.
+    pub entry: Option<&'static Entry>,
+    /// Tokens a query and a document may have together unless the caller says otherwise.
+    pub max_length: usize,
+    /// The instruction that the model reads unless the caller gives another; `None` if it reads none.
+    pub instruction: Option<String>,
+}
+
+/// How documents are scored. The default is what the model's publisher recommends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RerankOptions {
+    /// What relevance means here, for models that read an instruction.
+    pub instruction: Option<String>,
+    /// Tokens a query and a document may have together, special tokens and prompt included.
+    pub max_length: Option<usize>,
+    /// What happens to a document that is too long.
+    pub long_documents: LongDocuments,
+    /// Whether [`RankedDocument::score`] is the raw score, not made into a number from 0 to 1.
+    pub raw: bool,
+    /// How many of the best to return; `None` for all.
+    pub top_n: Option<usize>,
+}
+
+/// What happens to a document that is longer than the model takes with the query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LongDocuments {
+    /// Its end is cut off.
+    #[default]
+    Truncate,
+    /// It is read in windows that overlap by an eighth, and its score is that of the best.
+    Windows,
+}
+
+/// The score of a document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RankedDocument {
+    /// Its place in the call.
+    pub index: usize,
+    /// How relevant it is: larger is better. What kind of number it is says `kind`.
+    pub score: f32,
+    /// The model's own number: a logit of relevance.
+    pub raw: f32,
+    /// What kind of number `score` is.
+    pub kind: Score,
+    /// Tokens that the model read: query, document, special tokens and prompt; of all windows together.
+    pub tokens: usize,
+    /// Tokens of query and document that truncation removed; 0 if the model read all.
+    pub dropped: usize,
+}
+
+/// What kind of number a score is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Score {
+    /// A logit: any number.
+    Logit,
+    /// The sigmoid of a logit: from 0 to 1, and meant to order, not as a probability.
+    Sigmoid,
+    /// The probability that the model answers yes.
+    Probability,
+}
+
+impl Score {
+    /// Its name: `logit`, `sigmoid`, `probability`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Score::Logit => "logit",
+            Score::Sigmoid => "sigmoid",
+            Score::Probability => "probability",
+        }
+    }
+}
+
+impl RankedDocument {
+    /// Whether the model did not read the whole of it.
+    pub fn truncated(&self) -> bool {
+        self.dropped > 0
+    }
+}
+
+/// A piece of a document with the query, as the model will read it.
+struct Piece {
+    document: usize,
+    pair: PairIds,
+    dropped: usize,
+}
+
+impl Reranker {
+    /// Opens a model by path, by its name in the [catalogue](crate::catalog), by `hf:USER/REPO[/FILE]` or by web address.
+    /// A model that is not on this machine is fetched first.
+    ///
+    /// # Errors
+    /// If the name means no model, the model cannot be had, its files cannot be used, or it is no reranker.
+    pub fn open(model: impl AsRef<str>) -> Result<Self, Error> {
+        Self::open_with(&model.as_ref().parse()?, &OpenOptions::default(), &Silent)
+    }
+
+    /// Opens a model as [`open`](Self::open) does, with options, and reports a download as it goes on.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(model: &ModelRef, options: &OpenOptions, progress: &dyn Progress) -> Result<Self, Error> {
+        let entry = catalog::of_reference(model);
+        if let Some(entry) = entry.filter(|entry| entry.kind != catalog::Kind::Reranker) {
+            return Err(Error::NotAReranker { name: entry.name.clone(), found: format!("an {}", entry.kind) });
+        }
+        let path = Hub::from_env().offline(options.offline).fetch(model, options.quant, progress)?;
+        Self::open_file(&path, entry, options.threads)
+    }
+
+    fn open_file(path: &Path, entry: Option<&'static Entry>, threads: Option<usize>) -> Result<Self, Error> {
+        let threads = ThreadPool::shared(threads.unwrap_or_else(default_threads));
+        let model = Model::open(path, &threads)?;
+        let description = model.description();
+        let by_its_name = || catalog::find(&description.name).filter(|_| description.format == Format::Gguf);
+        let entry = entry.or_else(by_its_name);
+        let no_reranker = |found: &str| Error::NotAReranker { name: description.name.clone(), found: found.to_owned() };
+        if description.pooling.is_some() && !description.reranker {
+            return Err(no_reranker("an embedding model"));
+        }
+        let kind = description.scores.clone().ok_or_else(|| no_reranker("a model without a head that scores pairs"))?;
+        let prompt = description.causal.then(|| RerankPrompt::of(description));
+        let settings = RerankerSettings {
+            path: path.to_owned(),
+            entry,
+            max_length: entry.map_or(usize::MAX, |entry| entry.max_length).min(description.max_length),
+            instruction: prompt.as_ref().and_then(RerankPrompt::instruction).map(str::to_owned),
+            description: description.clone(),
+        };
+        Ok(Reranker { engine: Engine::new(model, threads), settings, kind, prompt })
+    }
+
+    /// The documents with their scores, best first; of equal scores the earlier document comes first.
+    ///
+    /// # Errors
+    /// If the query leaves no room for a document, or the model's weights are damaged so that a score is not finite.
+    pub fn rerank<S: AsRef<str> + Sync>(&self, query: &str, documents: &[S]) -> Result<Vec<RankedDocument>, Error> {
+        self.rerank_with(query, documents, &RerankOptions::default())
+    }
+
+    /// The documents with their scores, best first, with options.
+    ///
+    /// # Errors
+    /// As [`rerank`](Self::rerank), or if an option is out of range or not one that the model can follow.
+    pub fn rerank_with<S: AsRef<str> + Sync>(
+        &self,
+        query: &str,
+        documents: &[S],
+        options: &RerankOptions,
+    ) -> Result<Vec<RankedDocument>, Error> {
+        let pieces = self.tokenize(query, documents, options)?;
+        let (pairs, places): (Vec<PairIds>, Vec<(usize, usize)>) =
+            pieces.into_iter().map(|piece| (piece.pair, (piece.document, piece.dropped))).unzip();
+        let outputs = self.engine.score(&pairs)?;
+        let mut ranked: Vec<RankedDocument> = Vec::with_capacity(documents.len());
+        for ((outputs, pair), (index, dropped)) in outputs.iter().zip(&pairs).zip(places) {
+            let raw = self.kind.raw(outputs);
+            if !raw.is_finite() {
+                return Err(Error::ScoreNotFinite { index, model: self.settings.description.name.clone() });
+            }
+            let tokens = pair.ids.len();
+            match ranked.last_mut().filter(|last| last.index == index) {
+                Some(last) => {
+                    last.raw = last.raw.max(raw);
+                    last.tokens += tokens;
+                    last.dropped += dropped;
+                }
+                None => {
+                    ranked.push(RankedDocument { index, score: raw, raw, kind: Score::Logit, tokens, dropped });
+                }
+            }
+        }
+        for document in &mut ranked {
+            (document.score, document.kind) = self.score(document.raw, options.raw);
+        }
+        ranked.sort_by(|a, b| b.raw.total_cmp(&a.raw).then(a.index.cmp(&b.index)));
+        ranked.truncate(options.top_n.unwrap_or(usize::MAX));
+        Ok(ranked)
+    }
+
+    /// The score that a raw one makes, and what it is.
+    fn score(&self, raw: f32, as_it_is: bool) -> (f32, Score) {
+        let sigmoid = 1.0 / (1.0 + (-raw).exp());
+        match self.kind {
+            _ if as_it_is => (raw, Score::Logit),
+            ScoreKind::Logit => (sigmoid, Score::Sigmoid),
+            // The softmax of two logits is the sigmoid of their difference.
+            ScoreKind::YesNo { .. } => (sigmoid, Score::Probability),
+        }
+    }
+
+    /// Each document with the query, in the pieces that the model will read.
+    fn tokenize<S: AsRef<str> + Sync>(
+        &self,
+        query: &str,
+        documents: &[S],
+        options: &RerankOptions,
+    ) -> Result<Vec<Piece>, Error> {
+        let max_length = self.max_length(options.max_length)?;
+        let reader = self.reader(query, max_length, options)?;
+        let cells: Vec<OnceLock<_>> = documents.iter().map(|_| OnceLock::new()).collect();
+        self.engine.threads().run(documents.len(), |index, _| {
+            cells[index].get_or_init(|| reader.pieces(index, documents[index].as_ref(), options.long_documents));
+        });
+        let mut pieces = Vec::new();
+        for (index, cell) in cells.into_iter().enumerate() {
+            let read = cell.into_inner();
+            let read = read.unwrap_or_else(|| reader.pieces(index, documents[index].as_ref(), options.long_documents));
+            pieces.extend(read.map_err(|source| Error::Tokenize { index, source })?);
+        }
+        Ok(pieces)
+    }
+
+    fn reader<'a>(&'a self, query: &'a str, max_length: usize, options: &RerankOptions) -> Result<Reader<'a>, Error> {
+        let tokenizer = self.tokenizer();
+        let query_error = |source| Error::Tokenize { index: 0, source };
+        let no_instruction = || Error::NoInstruction { model: self.settings.description.name.clone() };
+        let instruction = options.instruction.as_deref();
+        let prompt = match &self.prompt {
+            None if instruction.is_some() => return Err(no_instruction()),
+            None => None,
+            Some(prompt) => {
+                let parts = prompt.parts(instruction).ok_or_else(no_instruction)?;
+                let ids = |text: &str| tokenizer.encode_template(text).map(|encoding| encoding.ids).map_err(query_error);
+                let (before, after) = (ids(&parts.before)?, ids(parts.after)?);
+                Some(PromptIds { before, after, start: parts.start(query), end: parts.end.to_owned() })
+            }
+        };
+        let reader = Reader { tokenizer, query, prompt, max_length };
+        let (pair, dropped) = reader.pair("").map_err(query_error)?;
+        let tokens = pair.ids.len() + dropped;
+        if tokens >= max_length {
+            return Err(Error::QueryTooLong { tokens, max_length });
+        }
+        Ok(reader)
+    }
+
+    fn max_length(&self, asked: Option<usize>) -> Result<usize, Error> {
+        let max_length = asked.unwrap_or(self.settings.max_length);
+        let least = self.tokenizer().special_token_count() + 2;
+        let most = self.settings.description.positions;
+        if max_length < least || max_length > most {
+            let model = self.settings.description.name.clone();
+            return Err(Error::MaxLength { max_length, model, least, most });
+        }
+        Ok(max_length)
+    }
+
+    /// What the reranker works with.
+    pub fn settings(&self) -> &RerankerSettings {
+        &self.settings
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        self.engine.model().tokenizer()
+    }
+
+    /// Threads that the reranker computes on.
+    pub fn threads(&self) -> usize {
+        self.engine.threads().threads()
+    }
+
+    /// The instruction set that the reranker computes with.
+    pub fn isa(&self) -> Isa {
+        self.engine.isa()
+    }
+
+    /// Bytes of memory that the packed weights take; embedding tables stay in the file's mapping.
+    pub fn packed_bytes(&self) -> usize {
+        self.engine.model().packed_bytes()
+    }
+}
+
+impl std::fmt::Debug for Reranker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reranker").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Puts a query and documents together as a model reads them.
+struct Reader<'a> {
+    tokenizer: &'a Tokenizer,
+    query: &'a str,
+    prompt: Option<PromptIds>,
+    max_length: usize,
+}
+
+/// A prompt with its query in place.
+struct PromptIds {
+    before: Vec<u32>,
+    after: Vec<u32>,
+    /// The text in front of the document.
+    start: String,
+    /// The text after it.
+    end: String,
+}
+
+impl Reader<'_> {
+    /// The pieces of a document: one, or a window after the other.
+    fn pieces(&self, index: usize, document: &str, long: LongDocuments) -> Result<Vec<Piece>, docent_tokenizer::Error> {
+        let piece = |(pair, dropped)| Piece { document: index, pair, dropped };
+        let whole = self.pair(document)?;
+        if whole.1 == 0 || long == LongDocuments::Truncate {
+            return Ok(vec![piece(whole)]);
+        }
+        let room = self.max_length - self.pair("")?.0.ids.len();
+        // A window read on its own may come to a token or two more than in its place in the document.
+        let window = room.saturating_sub(4).max(1);
+        let step = (window - window / 8).max(1);
+        let offsets = self.tokenizer.encode_text(document)?.offsets;
+        let mut pieces = Vec::new();
+        for first in (0..offsets.len()).step_by(step) {
+            let last = (first + window).min(offsets.len()) - 1;
+            // Tokens of one character's bytes may share a place; `get` passes over what is no text of its own.
+            if let Some(text) = document.get(offsets[first].0..offsets[last].1) {
+                pieces.push(piece(self.pair(text)?));
+            }
+            if last + 1 == offsets.len() {
+                break;
+            }
+        }
+        Ok(if pieces.is_empty() { vec![piece(whole)] } else { pieces })
+    }
+
+    /// The query with a document, and how many tokens were cut.
+    fn pair(&self, document: &str) -> Result<(PairIds, usize), docent_tokenizer::Error> {
+        let Some(prompt) = &self.prompt else {
+            let pair = self.tokenizer.encode_pair_truncated(self.query, document, self.max_length)?;
+            return Ok((PairIds { ids: pair.ids, segments: pair.type_ids }, pair.dropped));
+        };
+        let text = format!("{}{document}{}", prompt.start, prompt.end);
+        let mut middle = self.tokenizer.encode_text(&text)?.ids;
+        let room = self.max_length.saturating_sub(prompt.before.len() + prompt.after.len());
+        let dropped = middle.len().saturating_sub(room);
+        middle.truncate(room);
+        let ids = [&prompt.before[..], &middle, &prompt.after].concat();
+        let segments = vec![0; ids.len()];
+        Ok((PairIds { ids, segments }, dropped))
+    }
+}
