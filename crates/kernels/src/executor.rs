@@ -241,6 +241,7 @@ impl Executor {
         self.quantized.grow(rows * blocks);
         let input = Shared(self.quantized.as_mut_slice().as_mut_ptr());
         let kernels = self.kernels;
+        let weights = panels.records(kernels.layout);
         self.for_row_blocks(rows, |rows| {
             for row in rows {
                 // SAFETY: the buffer has `blocks` blocks of 32 columns for each row, and this job alone writes those of its
@@ -254,11 +255,12 @@ impl Executor {
                 input: input.get(),
                 rows,
                 blocks,
-                weights: panels.panels_from(strip.start).as_ptr(),
+                weights: weights.panels_from(strip.start).as_ptr(),
                 panels: strip.len(),
                 out: target.panels_from(strip.start),
             };
-            // SAFETY: the blocks were written above for all rows; each panel has a record a block; the output is this
+            // SAFETY: the blocks were written above for all rows; each panel has a record a block, in the layout of the
+            // kernels; the output is this
             // job's own.
             unsafe { (kernels.gemm_q8)(&args) };
         });

@@ -6,6 +6,7 @@ use crate::generic::gemm_float::GemmFloat;
 use crate::generic::gemm_q8::GemmQ8;
 use crate::generic::rotary::RotaryRow;
 use crate::weights::WeightType;
+use crate::weights::quantized::Layout;
 
 /// One instruction set's entry points, at the granularity of some panels, a row or a head: coarse enough that the indirect
 /// call costs nothing, fine enough that the executor decides how work is split.
@@ -16,6 +17,8 @@ pub(crate) struct Kernels {
     pub(crate) isa: crate::Isa,
     /// Panels that a GEMM is best given at a time.
     pub(crate) strip: usize,
+    /// How quantised weights must lie for `gemm_q8`.
+    pub(crate) layout: Layout,
     pub(crate) gemm_q8: unsafe fn(&GemmQ8),
     pub(crate) gemm_f32: unsafe fn(&GemmFloat<f32>),
     pub(crate) gemm_f16: unsafe fn(&GemmFloat<half::f16>),
@@ -122,6 +125,7 @@ macro_rules! kernel_table {
         pub(crate) static KERNELS: crate::kernels::Kernels = crate::kernels::Kernels {
             isa: $isa,
             strip: <$simd as crate::generic::Simd>::STRIP,
+            layout: <$product as crate::generic::block_product::BlockProduct<$simd>>::LAYOUT,
             gemm_q8,
             gemm_f32,
             gemm_f16,

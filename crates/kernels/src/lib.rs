@@ -77,7 +77,9 @@
 //! A packed layer consists of panels of sixteen output channels (the last one filled up with zeros), each stored in
 //! the order in which a kernel consumes it, so that multiplying a row with a panel is one forward pass over memory:
 //! `[k][16 channels]` for floats; for `Q8_0` one record per block of 32 inputs, the sixteen scales and then the codes.
-//! The layouts are the same for every instruction set, private to this crate and never stored.
+//! The layouts are private to this crate and never stored. Those of floats are the same for every instruction set. The codes of
+//! `Q8_0` lie as the instructions of [`Isa::best`] multiply them, in pairs of inputs or in fours; an executor of an instruction
+//! set that wants the other order has them reordered once, at its first use of the layer, which then takes twice the memory.
 //!
 //! On Linux, packed layers and large matrices lie in anonymous mappings that ask for huge pages: a model is loaded with a page
 //! fault for every 2 MiB, not every 4 KiB. Layers share such mappings, because most are smaller than a huge page; a mapping is given

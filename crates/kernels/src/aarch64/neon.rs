@@ -236,21 +236,11 @@ unsafe impl Simd for Neon {
         unsafe { quarters!(|a| vcvtq_f32_s32(a)) }
     }
     #[inline(always)]
-    unsafe fn load_alternate_u8<const ODD: bool>(from: *const u8) -> Self::I16 {
-        // SAFETY: sixty-four readable bytes, NEON present.
+    unsafe fn load_i8_pairs(from: *const u8) -> Self::I16 {
+        // SAFETY: thirty-two readable bytes, NEON present.
         unsafe {
-            // A lane has an even and an odd byte; of neighbouring lanes, the second belongs to the second number of a pair.
-            let from = [from, from.add(32)].map(|from| {
-                let (a, b) = (vld1q_u8(from), vld1q_u8(from.add(16)));
-                [vreinterpretq_u16_u8(a), vreinterpretq_u16_u8(b)]
-            });
-            let lanes = [from.map(|[a, b]| vuzp1q_u16(a, b)), from.map(|[a, b]| vuzp2q_u16(a, b))];
-            lanes.map(|half| {
-                half.map(|lanes| {
-                    let byte = if ODD { vshrq_n_u16::<8>(lanes) } else { vandq_u16(lanes, vdupq_n_u16(0xff)) };
-                    vreinterpretq_s16_u16(byte)
-                })
-            })
+            let int8x16x2_t(first, second) = vld2q_s8(from.cast());
+            [first, second].map(|bytes| [vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes)])
         }
     }
     #[inline(always)]

@@ -6,16 +6,16 @@
 //! take it in two parts, the low one zero for a coarse block and skipped where no row of a tile has one. The sums are
 //! the same integers either way.
 //!
-//! The weights' codes lie in memory as `code + 128`, for instructions that multiply unsigned with signed bytes; each
-//! activation block carries the term that takes the 128 out again, `-128 * sum of codes`. Where the instructions want signed
-//! weights ([`ByteDot::WEIGHT_OFFSET`]), that term is 0.
+//! Instructions that multiply unsigned with signed bytes take the weights' codes as `code + 128`; each activation block then
+//! carries the term that takes the 128 out again, `-128 * sum of codes`. Where the instructions want signed weights
+//! ([`ByteDot::WEIGHT_OFFSET`]), that term is 0.
 
 use std::marker::PhantomData;
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::Simd;
 use super::simd::{ByteDot, LANES};
-use crate::weights::quantized::{BLOCK, PLACES};
+use crate::weights::quantized::{BLOCK, Layout};
 
 /// The largest code of a coarse block.
 pub(crate) const COARSE_CODE: f32 = 127.0;
@@ -32,11 +32,11 @@ const LOW_BITS: u32 = 6;
 #[repr(C, align(16))]
 pub(crate) struct QuantizedBlock {
     pub(crate) scale: f32,
-    /// Takes out what the 128 in the weights add, for the codes or for their high parts.
+    /// Of split codes: takes out what the 128 in the weights add to the products of the high parts.
     correction: i32,
-    /// The same for the low parts.
+    /// Of split codes: the same for the low parts.
     low_correction: i32,
-    /// [`LOW_BITS`] if the codes have low parts, else 0.
+    /// Of split codes: [`LOW_BITS`] if there are low parts, else 0.
     low_bits: u32,
     codes: Codes,
 }
@@ -46,7 +46,7 @@ pub(crate) struct QuantizedBlock {
 union Codes {
     /// In the order of K.
     whole: [i16; BLOCK],
-    /// High parts, then low parts, each in the order of the weights' bytes.
+    /// High parts, then low parts, each in the order of K.
     split: [[i8; BLOCK]; 2],
 }
 
@@ -55,11 +55,14 @@ union Codes {
 /// # Safety
 /// As for [`Simd`].
 pub(crate) unsafe trait BlockProduct<S: Simd> {
+    /// How the weights must lie.
+    const LAYOUT: Layout;
+
     /// Sets everything in `to` but the scale; `values` are the codes before they are rounded.
     unsafe fn store_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES], fine: bool);
 
     /// `sum of code * weight` over the block, for each row and each channel of each panel; `weights` points at the codes of
-    /// a panel's record.
+    /// a panel's record, in the layout above.
     unsafe fn product<const ROWS: usize, const PANELS: usize>(
         rows: [*const QuantizedBlock; ROWS],
         weights: [*const u8; PANELS],
@@ -80,6 +83,8 @@ pub(crate) struct WholeCodes;
 
 // SAFETY: only operations of `S` are used, whose host the caller vouches for.
 unsafe impl<S: Simd> BlockProduct<S> for WholeCodes {
+    const LAYOUT: Layout = Layout::SignedPairs;
+
     #[inline(always)]
     unsafe fn store_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES], _fine: bool) {
         // SAFETY: `to` is a block that the caller owns.
@@ -88,7 +93,6 @@ unsafe impl<S: Simd> BlockProduct<S> for WholeCodes {
             for (v, value) in values.into_iter().enumerate() {
                 S::store_rounded_i16(codes.as_mut_ptr().add(v * LANES), value);
             }
-            (*to).correction = -128 * codes.iter().map(|&code| i32::from(code)).sum::<i32>();
         }
     }
 
@@ -101,12 +105,12 @@ unsafe impl<S: Simd> BlockProduct<S> for WholeCodes {
         unsafe {
             let codes: [*const i16; ROWS] = rows.map(|row| (&raw const (*row).codes.whole).cast());
             let mut sums = [[S::splat_i32(0); PANELS]; ROWS];
-            for r in 0..ROWS {
-                sums[r] = [S::splat_i32((*rows[r]).correction); PANELS];
-            }
-            for four in 0..BLOCK / 4 {
-                add_pairs::<S, ROWS, PANELS, false>(&mut sums, codes, weights, four);
-                add_pairs::<S, ROWS, PANELS, true>(&mut sums, codes, weights, four);
+            // The first two pairs by themselves: before the loop, what is added to zero is not added.
+            add_pairs::<S, ROWS, PANELS>(&mut sums, codes, weights, 0);
+            add_pairs::<S, ROWS, PANELS>(&mut sums, codes, weights, 1);
+            for pair in (2..BLOCK / 2).step_by(2) {
+                add_pairs::<S, ROWS, PANELS>(&mut sums, codes, weights, pair);
+                add_pairs::<S, ROWS, PANELS>(&mut sums, codes, weights, pair + 1);
             }
             sums
         }
@@ -117,35 +121,33 @@ unsafe impl<S: Simd> BlockProduct<S> for WholeCodes {
     #[inline(always)]
     unsafe fn multiply(sum: S::I32, weights: *const u8, codes: *const u8) -> S::I32 {
         // SAFETY: as the caller promises.
-        unsafe { S::dot_pairs(sum, S::load_alternate_u8::<false>(weights), S::splat_pair(codes.cast())) }
+        unsafe { S::dot_pairs(sum, S::load_i8_pairs(weights), S::splat_pair(codes.cast())) }
     }
 }
 
-/// Adds the products of the first or of the second pair of the inputs `4 four..4 four + 4`.
+/// Adds the products of the inputs `2 pair` and `2 pair + 1`.
 ///
 /// # Safety
 /// The instruction set must be present, and 32 codes of each row and the codes of a record of each panel readable.
 #[inline(always)]
-unsafe fn add_pairs<S: Simd, const ROWS: usize, const PANELS: usize, const SECOND: bool>(
+unsafe fn add_pairs<S: Simd, const ROWS: usize, const PANELS: usize>(
     sums: &mut [[S::I32; PANELS]; ROWS],
     codes: [*const i16; ROWS],
     weights: [*const u8; PANELS],
-    four: usize,
+    pair: usize,
 ) {
     // SAFETY: as the caller promises.
     unsafe {
-        let mut wide = [S::load_alternate_u8::<SECOND>(weights[0].add(four * 4 * LANES)); PANELS];
+        let mut wide = [S::load_i8_pairs(weights[0].add(pair * 2 * LANES)); PANELS];
         for p in 1..PANELS {
-            wide[p] = S::load_alternate_u8::<SECOND>(weights[p].add(four * 4 * LANES));
+            wide[p] = S::load_i8_pairs(weights[p].add(pair * 2 * LANES));
         }
         for r in 0..ROWS {
-            let pair = S::splat_pair(codes[r].add(four * 4 + 2 * usize::from(SECOND)));
+            let pair = S::splat_pair(codes[r].add(2 * pair));
             for p in 0..PANELS {
                 sums[r][p] = S::dot_pairs(sums[r][p], wide[p], pair);
             }
         }
-        // Loads of the next weights stay behind: before here they would take registers from the sums.
-        compiler_fence(Ordering::SeqCst);
     }
 }
 
@@ -154,6 +156,8 @@ pub(crate) struct SplitCodes<D>(PhantomData<D>);
 
 // SAFETY: only operations of `S` and `D` are used, whose host the caller vouches for.
 unsafe impl<S: Simd, D: ByteDot<S>> BlockProduct<S> for SplitCodes<D> {
+    const LAYOUT: Layout = Layout::OffsetFours;
+
     #[inline(always)]
     unsafe fn store_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES], fine: bool) {
         let mut whole = [0i16; BLOCK];
@@ -162,12 +166,11 @@ unsafe impl<S: Simd, D: ByteDot<S>> BlockProduct<S> for SplitCodes<D> {
             for (v, value) in values.into_iter().enumerate() {
                 S::store_rounded_i16(whole.as_mut_ptr().add(v * LANES), value);
             }
-            let in_place: [i16; BLOCK] = std::array::from_fn(|i| whole[i / 4 * 4 + PLACES[i % 4]]);
             let low_bits = if fine { LOW_BITS } else { 0 };
             let half = (1i16 << low_bits) >> 1;
             // Codes of a block without finite values may be anything, and wrap.
-            let high = in_place.map(|code| code.wrapping_add(half) >> low_bits);
-            let low: [i16; BLOCK] = std::array::from_fn(|i| in_place[i].wrapping_sub(high[i] << low_bits));
+            let high = whole.map(|code| code.wrapping_add(half) >> low_bits);
+            let low: [i16; BLOCK] = std::array::from_fn(|i| whole[i].wrapping_sub(high[i] << low_bits));
             let correction =
                 |codes: &[i16; BLOCK]| -D::WEIGHT_OFFSET * codes.iter().map(|&code| i32::from(code)).sum::<i32>();
             (*to).correction = correction(&high);
@@ -257,7 +260,6 @@ pub(crate) mod tests {
     use crate::Isa;
     use crate::generic::portable::Portable;
     use crate::generic::rows::quantize;
-    use crate::weights::quantized::RECORD_BYTES;
     use proptest::prelude::*;
 
     pub(crate) const EMPTY: QuantizedBlock = QuantizedBlock {
@@ -270,34 +272,27 @@ pub(crate) mod tests {
 
     /// The codes of a block as the instruction set's `quantize` has written it, in the order of K.
     pub(crate) fn codes(isa: Isa, block: &QuantizedBlock) -> Vec<i32> {
-        if matches!(isa, Isa::Portable | Isa::Neon | Isa::Avx2) {
-            // SAFETY: these instruction sets write whole codes.
+        if isa.kernels().layout == Layout::SignedPairs {
+            // SAFETY: these are multiplied with whole codes.
             return unsafe { block.codes.whole }.map(i32::from).to_vec();
         }
-        // SAFETY: the others write codes in two parts.
+        // SAFETY: the others are multiplied with codes in two parts.
         let [high, low] = unsafe { block.codes.split };
-        let mut codes = vec![0; BLOCK];
-        for i in 0..BLOCK {
-            codes[i / 4 * 4 + PLACES[i % 4]] = (i32::from(high[i]) << block.low_bits) + i32::from(low[i]);
-        }
-        codes
+        high.into_iter().zip(low).map(|(high, low)| (i32::from(high) << block.low_bits) + i32::from(low)).collect()
     }
 
     proptest! {
         #[test]
         fn whole_and_split_codes_have_the_same_sums(
-            weights in prop::array::uniform32(any::<[u8; 16]>()),
+            weights in prop::collection::vec(any::<[u8; BLOCK]>(), LANES),
             rows in prop::array::uniform3(prop::collection::vec(-1.0f32..1.0, 2 * BLOCK)),
             outlier in prop::option::of((0usize..3, 0usize..2 * BLOCK)),
         ) {
-            // Weights as a record has them: 16 channels of 32 codes plus 128.
-            let mut record = [0u8; RECORD_BYTES];
-            for (k, channels) in weights.iter().enumerate() {
-                let place = (0..4).find(|&place| PLACES[place] == k % 4).expect("a permutation of four");
-                for (channel, &code) in channels.iter().enumerate() {
-                    record[64 + k / 4 * 64 + channel * 4 + place] = code;
-                }
-            }
+            let [signed, offset] = [Layout::SignedPairs, Layout::OffsetFours].map(|layout| {
+                let mut packed = [0; LANES * BLOCK];
+                weights.iter().enumerate().for_each(|(channel, codes)| layout.write(codes, channel, &mut packed));
+                packed
+            });
             let mut rows = rows;
             if let Some((row, k)) = outlier {
                 rows[row][k] *= 1000.0;
@@ -312,14 +307,13 @@ pub(crate) mod tests {
                 }
             }
             for block in 0..2 {
-                // SAFETY: blocks and record are complete.
+                // SAFETY: blocks and codes are complete, and each in the layout of its product.
                 let (from_whole, from_split) = unsafe {
-                    let packed = [record.as_ptr().add(64)];
                     let whole = whole.each_ref().map(|row| &raw const row[block]);
                     let split = split.each_ref().map(|row| &raw const row[block]);
                     (
-                        <WholeCodes as BlockProduct<Portable>>::product::<3, 1>(whole, packed),
-                        <SplitCodes<Portable> as BlockProduct<Portable>>::product::<3, 1>(split, packed),
+                        <WholeCodes as BlockProduct<Portable>>::product::<3, 1>(whole, [signed.as_ptr()]),
+                        <SplitCodes<Portable> as BlockProduct<Portable>>::product::<3, 1>(split, [offset.as_ptr()]),
                     )
                 };
                 prop_assert_eq!(from_whole, from_split);
@@ -327,7 +321,7 @@ pub(crate) mod tests {
                     let codes = codes(Isa::Portable, &whole[r][block]);
                     for channel in 0..LANES {
                         let expected: i32 =
-                            (0..BLOCK).map(|k| codes[k] * (i32::from(weights[k][channel]) - 128)).sum();
+                            (0..BLOCK).map(|k| codes[k] * i32::from(weights[channel][k] as i8)).sum();
                         prop_assert_eq!(from_whole[r][0][channel], expected);
                     }
                     prop_assert_eq!(whole[r][block].scale.to_bits(), split[r][block].scale.to_bits());

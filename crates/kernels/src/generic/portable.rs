@@ -143,10 +143,9 @@ unsafe impl Simd for Portable {
         a.map(|a| a as f32)
     }
     #[inline(always)]
-    unsafe fn load_alternate_u8<const ODD: bool>(from: *const u8) -> Self::I16 {
-        // SAFETY: the caller gives sixty-four readable bytes.
-        let bytes = unsafe { from.cast::<[u8; 4 * LANES]>().read_unaligned() };
-        std::array::from_fn(|i| i16::from(bytes[2 * i + usize::from(ODD)]))
+    unsafe fn load_i8_pairs(from: *const u8) -> Self::I16 {
+        // SAFETY: the caller gives thirty-two readable bytes.
+        unsafe { from.cast::<[i8; 2 * LANES]>().read_unaligned() }.map(i16::from)
     }
     #[inline(always)]
     unsafe fn splat_pair(from: *const i16) -> Self::Pair {

@@ -69,8 +69,8 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn store_rounded_i16(to: *mut i16, value: Self::F32);
     unsafe fn splat_i32(value: i32) -> Self::I32;
     unsafe fn to_f32(a: Self::I32) -> Self::F32;
-    /// The bytes at even (`ODD == false`) or odd places among the 64 unsigned ones at `from`, widened.
-    unsafe fn load_alternate_u8<const ODD: bool>(from: *const u8) -> Self::I16;
+    /// Reads thirty-two signed bytes, a pair for each lane, and widens them; `from` needs no alignment.
+    unsafe fn load_i8_pairs(from: *const u8) -> Self::I16;
     /// The two `i16` at `from`.
     unsafe fn splat_pair(from: *const i16) -> Self::Pair;
     /// `sum[i] + a[2i] * b[0] + a[2i + 1] * b[1]`, exact while the sum fits.

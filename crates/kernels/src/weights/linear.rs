@@ -4,6 +4,7 @@ use half::{bf16, f16};
 
 use super::quantized::QuantizedPanels;
 use super::{FloatPanels, PANEL, RawMatrix, WeightError, WeightType};
+use crate::Isa;
 use crate::buffer::AlignedBuffer;
 use crate::threads::ThreadPool;
 
@@ -27,7 +28,7 @@ impl Linear {
     /// Packs one matrix, or several that read the same input stacked one above the other (query, key and value).
     ///
     /// Each part is a matrix and its bias, if it has one. Parts of one type keep it; parts of different types are
-    /// widened to `f32`, which holds each of them exactly.
+    /// widened to `f32`, which holds each of them exactly. The weights suit executors of [`Isa::best`] best, and every other.
     ///
     /// # Errors
     /// If the parts' columns differ, a bias has the wrong length, or a weight or a bias is not finite.
@@ -56,7 +57,9 @@ impl Linear {
             WeightType::F32 => Panels::F32(FloatPanels::pack(&matrices, inputs, pool)?),
             WeightType::F16 => Panels::F16(FloatPanels::pack(&matrices, inputs, pool)?),
             WeightType::Bf16 => Panels::Bf16(FloatPanels::pack(&matrices, inputs, pool)?),
-            WeightType::Q8_0 => Panels::Quantized(QuantizedPanels::pack(&matrices, inputs, pool)?),
+            WeightType::Q8_0 => {
+                Panels::Quantized(QuantizedPanels::pack(&matrices, inputs, Isa::best().kernels().layout, pool)?)
+            }
         };
         Ok(Linear { panels, bias, inputs, outputs })
     }

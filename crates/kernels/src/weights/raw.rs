@@ -184,8 +184,9 @@ pub(crate) fn decode(ty: WeightType, bytes: &[u8], out: &mut [f32]) {
 }
 
 /// The scale and the codes (as bytes) of a `Q8_0` block.
-pub(crate) fn q8_0_block(block: &[u8; Q8_0_BYTES]) -> (f32, &[u8]) {
-    (f16::from_le_bytes([block[0], block[1]]).to_f32(), &block[2..])
+pub(crate) fn q8_0_block(block: &[u8; Q8_0_BYTES]) -> (f32, &[u8; Q8_0_VALUES]) {
+    let (scale, codes) = block.split_first_chunk().expect("a block begins with its scale");
+    (f16::from_le_bytes(*scale).to_f32(), codes.first_chunk().expect("the codes are the rest of a block"))
 }
 
 #[cfg(test)]

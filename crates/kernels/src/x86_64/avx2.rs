@@ -199,18 +199,11 @@ unsafe impl Simd for Avx2 {
         unsafe { halves!(|a| _mm256_cvtepi32_ps(a)) }
     }
     #[inline(always)]
-    unsafe fn load_alternate_u8<const ODD: bool>(from: *const u8) -> Self::I16 {
-        // SAFETY: sixty-four readable bytes, AVX2 present.
+    unsafe fn load_i8_pairs(from: *const u8) -> Self::I16 {
+        // SAFETY: thirty-two readable bytes, AVX2 present.
         unsafe {
-            let bytes = [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())];
-            if ODD {
-                halves!(|bytes| _mm256_srli_epi16::<8>(bytes))
-            } else {
-                // Not a mask: that would compete with the products for their ports.
-                let even = _mm_setr_epi8(0, -1, 2, -1, 4, -1, 6, -1, 8, -1, 10, -1, 12, -1, 14, -1);
-                let even = _mm256_broadcastsi128_si256(even);
-                halves!(|bytes| _mm256_shuffle_epi8(bytes, even))
-            }
+            let bytes = [_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(16).cast())];
+            halves!(|bytes| _mm256_cvtepi8_epi16(bytes))
         }
     }
     #[inline(always)]

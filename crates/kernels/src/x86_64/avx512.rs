@@ -185,12 +185,9 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_cvtepi32_ps(a) }
     }
     #[inline(always)]
-    unsafe fn load_alternate_u8<const ODD: bool>(from: *const u8) -> __m512i {
-        // SAFETY: sixty-four readable bytes, AVX-512 present.
-        unsafe {
-            let bytes = _mm512_loadu_si512(from.cast());
-            if ODD { _mm512_srli_epi16::<8>(bytes) } else { _mm512_and_si512(bytes, _mm512_set1_epi16(0xff)) }
-        }
+    unsafe fn load_i8_pairs(from: *const u8) -> __m512i {
+        // SAFETY: thirty-two readable bytes, AVX-512 present.
+        unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(from.cast())) }
     }
     #[inline(always)]
     unsafe fn splat_pair(from: *const i16) -> __m512i {
