@@ -26,9 +26,7 @@ pub enum Error {
         kind: String,
     },
     /// More components are asked for than the model's vectors have, or none.
-    #[error(
-        "cannot cut vectors to {dim} components: the model {model} makes {most}, ask for 1 to {most}"
-    )]
+    #[error("cannot cut vectors to {dim} components: the model {model} makes {most}, ask for 1 to {most}")]
     Dim {
         /// What was asked for.
         dim: usize,

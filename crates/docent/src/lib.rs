@@ -72,5 +72,5 @@ pub use docent_tokenizer as tokenizer;
 pub use embedder::{Embedder, Embedding, MAX_DEFAULT_THREADS, ModelSettings, SettingFrom, default_threads};
 pub use error::Error;
 pub use model_ref::ModelRef;
-pub use reranker::{LongDocuments, RankedDocument, RerankOptions, Reranker, RerankerSettings, Score};
 pub use options::{EmbedOptions, OpenOptions, Pooling, Prompt, Truncate};
+pub use reranker::{LongDocuments, RankedDocument, RerankOptions, Reranker, RerankerSettings, Score};

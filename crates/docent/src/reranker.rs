@@ -268,7 +268,8 @@ impl Reranker {
             None => None,
             Some(prompt) => {
                 let parts = prompt.parts(instruction).ok_or_else(no_instruction)?;
-                let ids = |text: &str| tokenizer.encode_template(text).map(|encoding| encoding.ids).map_err(query_error);
+                let ids =
+                    |text: &str| tokenizer.encode_template(text).map(|encoding| encoding.ids).map_err(query_error);
                 let (before, after) = (ids(&parts.before)?, ids(parts.after)?);
                 Some(PromptIds { before, after, start: parts.start(query), end: parts.end.to_owned() })
             }

@@ -33,6 +33,7 @@ fn weights(ty: WeightType, outputs: usize, inputs: usize) -> Linear {
         WeightType::Q8_0 => raw.chunks_mut(34).for_each(|block| block[..2].copy_from_slice(&[0x00, 0x20])),
         WeightType::F32 => raw.chunks_mut(4).for_each(|value| value[3] = 0x3c),
         WeightType::F16 | WeightType::Bf16 => raw.chunks_mut(2).for_each(|value| value[1] = 0x2c),
+        WeightType::Blocks(_) => unreachable!("not timed here"),
     }
     let matrix = RawMatrix::new(&raw, ty, outputs, inputs).unwrap();
     Linear::pack(&[(matrix, None)], &ThreadPool::new(1)).unwrap()

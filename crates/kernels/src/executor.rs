@@ -16,8 +16,8 @@ use crate::generic::store::{Epilogue, Output};
 use crate::kernels::Kernels;
 use crate::pooling::{self, Pooling, Rows};
 use crate::threads::ThreadPool;
-use crate::weights::quantized::QuantizedPanels;
-use crate::weights::{EmbeddingTable, FloatPanels, Linear, Norm, PANEL, Panels};
+use crate::weights::quantized::{QuantizedPanels, RECORD_BYTES};
+use crate::weights::{BlockPanels, EmbeddingTable, FloatPanels, Linear, Norm, PANEL, Panels};
 use crate::{Isa, Sequences};
 pub use attention::Queries;
 use attention::QueryBlock;
@@ -29,6 +29,9 @@ const ROWS_PER_THREAD: usize = 32;
 /// Bytes of rows that a thread multiplies with all panels before it goes on: so few that they stay in the second-level cache
 /// from one panel to the next.
 const CACHED_BYTES: usize = 256 << 10;
+
+/// Bytes of a cache line, on which the memory of a thread begins.
+const CACHE_LINE: usize = 64;
 
 /// Runs operations on hidden states, on one thread or on a pool, and keeps the memory they need.
 ///
@@ -43,6 +46,8 @@ pub struct Executor {
     threads: Option<Arc<ThreadPool>>,
     free: Vec<AlignedBuffer<f32>>,
     quantized: AlignedBuffer<QuantizedBlock>,
+    /// Records of expanded panels, and what it takes to make them, for each thread.
+    expanded: AlignedBuffer<u8>,
     scratch: AlignedBuffer<f32>,
     query_blocks: Vec<QueryBlock>,
 }
@@ -79,6 +84,7 @@ impl Executor {
             threads,
             free: Vec::new(),
             quantized: AlignedBuffer::zeroed(0),
+            expanded: AlignedBuffer::zeroed(0),
             scratch: AlignedBuffer::zeroed(0),
             query_blocks: Vec::new(),
         }
@@ -110,7 +116,9 @@ impl Executor {
     pub fn release(&mut self, keep_bytes: usize) {
         let matrices = self.free.iter().map(AlignedBuffer::capacity).sum::<usize>();
         let floats = matrices + self.scratch.capacity();
-        let held = floats * size_of::<f32>() + self.quantized.capacity() * size_of::<QuantizedBlock>();
+        let held = floats * size_of::<f32>()
+            + self.quantized.capacity() * size_of::<QuantizedBlock>()
+            + self.expanded.capacity();
         if held > keep_bytes {
             *self = Self::new(self.kernels.isa, self.threads.take());
         }
@@ -233,22 +241,14 @@ impl Executor {
             Panels::F32(panels) => self.linear_float(x, panels, kernels.gemm_f32, wanted, target),
             Panels::F16(panels) => self.linear_float(x, panels, kernels.gemm_f16, wanted, target),
             Panels::Bf16(panels) => self.linear_float(x, panels, kernels.gemm_bf16, wanted, target),
+            Panels::Blocks(panels) => self.linear_blocks(x, panels, wanted, target),
         }
     }
 
     fn linear_quantized(&mut self, x: &Matrix, panels: &QuantizedPanels, wanted: Range<usize>, target: Target<'_>) {
-        let (rows, columns, blocks) = (x.rows(), x.columns(), panels.blocks);
-        self.quantized.grow(rows * blocks);
-        let input = Shared(self.quantized.as_mut_slice().as_mut_ptr());
-        let kernels = self.kernels;
+        let (rows, blocks, kernels) = (x.rows(), panels.blocks, self.kernels);
+        let input = self.quantize(x, blocks);
         let weights = panels.records(kernels.layout);
-        self.for_row_blocks(rows, |rows| {
-            for row in rows {
-                // SAFETY: the buffer has `blocks` blocks of 32 columns for each row, and this job alone writes those of its
-                // rows.
-                unsafe { (kernels.quantize)(x.row(row).as_ptr(), columns, input.get().add(row * blocks)) };
-            }
-        });
         let row_bytes = blocks * size_of::<QuantizedBlock>();
         self.for_tiles(rows, row_bytes, wanted, |rows, strip| {
             let args = GemmQ8 {
@@ -263,6 +263,73 @@ impl Executor {
             // kernels; the output is this
             // job's own.
             unsafe { (kernels.gemm_q8)(&args) };
+        });
+    }
+
+    /// The rows of `x` in blocks of 32 codes, `blocks` to a row.
+    fn quantize(&mut self, x: &Matrix, blocks: usize) -> Shared<QuantizedBlock> {
+        let (rows, columns) = (x.rows(), x.columns());
+        self.quantized.grow(rows * blocks);
+        let codes = Shared(self.quantized.as_mut_slice().as_mut_ptr());
+        let kernel = self.kernels.quantize;
+        self.for_row_blocks(rows, |rows| {
+            for row in rows {
+                // SAFETY: the buffer has `blocks` blocks of 32 columns for each row, and this job alone writes those of its
+                // rows.
+                unsafe { kernel(x.row(row).as_ptr(), columns, codes.get().add(row * blocks)) };
+            }
+        });
+        codes
+    }
+
+    /// Panels that are expanded as they are used: split by panels whatever the number of rows, so that each is expanded once.
+    fn linear_blocks(&mut self, x: &Matrix, panels: &BlockPanels, wanted: Range<usize>, target: Target<'_>) {
+        let (rows, columns, blocks, kernels) = (x.rows(), x.columns(), panels.blocks, self.kernels);
+        if rows == 0 {
+            return;
+        }
+        let input = self.quantize(x, blocks);
+        let (strip, threads) = (kernels.strip, self.thread_count());
+        let (records, scales) = (strip * blocks * RECORD_BYTES, blocks * size_of::<f32>());
+        let per_thread = (records + scales + columns).next_multiple_of(CACHE_LINE);
+        self.expanded.grow(per_thread * threads);
+        let buffer = Shared(self.expanded.as_mut_slice().as_mut_ptr());
+        let row_bytes = blocks * size_of::<QuantizedBlock>();
+        let at_once = (CACHED_BYTES / row_bytes.max(1)).max(ROWS_PER_THREAD);
+        let strips = wanted.len().div_ceil(strip);
+        let block = strips.div_ceil(4 * threads).max(1);
+        self.for_jobs(strips.div_ceil(block), |index, thread| {
+            // SAFETY: this thread's part of the buffer, which no other job uses while this one runs; records come first, whose
+            // size is a multiple of an `f32`'s, then scales, then codes.
+            let (records, scales, codes) = unsafe {
+                let start = buffer.get().add(thread * per_thread);
+                (
+                    std::slice::from_raw_parts_mut(start, records),
+                    std::slice::from_raw_parts_mut(start.add(records).cast::<f32>(), blocks),
+                    std::slice::from_raw_parts_mut(start.add(records + scales).cast::<i8>(), columns),
+                )
+            };
+            for strip_index in index * block..strips.min((index + 1) * block) {
+                let first = wanted.start + strip_index * strip;
+                let count = strip.min(wanted.end - first);
+                for (panel, records) in (first..first + count).zip(records.chunks_exact_mut(blocks * RECORD_BYTES)) {
+                    // SAFETY: the instruction set is present.
+                    unsafe { (kernels.expand)(panels, panel, records, codes, scales) };
+                }
+                for start in (0..rows).step_by(at_once) {
+                    let args = GemmQ8 {
+                        input: input.get(),
+                        rows: start..rows.min(start + at_once),
+                        blocks,
+                        weights: records.as_ptr(),
+                        panels: count,
+                        out: target.panels_from(first),
+                    };
+                    // SAFETY: the blocks were written above for all rows; each panel has a record a block, in the layout
+                    // of the kernels; these panels of the output are this job's own.
+                    unsafe { (kernels.gemm_q8)(&args) };
+                }
+            }
         });
     }
 

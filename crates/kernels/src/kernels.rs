@@ -5,8 +5,8 @@ use crate::generic::block_product::QuantizedBlock;
 use crate::generic::gemm_float::GemmFloat;
 use crate::generic::gemm_q8::GemmQ8;
 use crate::generic::rotary::RotaryRow;
-use crate::weights::WeightType;
 use crate::weights::quantized::Layout;
+use crate::weights::{BlockPanels, WeightType};
 
 /// One instruction set's entry points, at the granularity of some panels, a row or a head: coarse enough that the indirect
 /// call costs nothing, fine enough that the executor decides how work is split.
@@ -20,6 +20,8 @@ pub(crate) struct Kernels {
     /// How quantised weights must lie for `gemm_q8`.
     pub(crate) layout: Layout,
     pub(crate) gemm_q8: unsafe fn(&GemmQ8),
+    /// Writes the records of a panel for `gemm_q8`, as [`BlockPanels::expand`] does.
+    pub(crate) expand: unsafe fn(&BlockPanels, panel: usize, records: &mut [u8], codes: &mut [i8], scales: &mut [f32]),
     pub(crate) gemm_f32: unsafe fn(&GemmFloat<f32>),
     pub(crate) gemm_f16: unsafe fn(&GemmFloat<half::f16>),
     pub(crate) gemm_bf16: unsafe fn(&GemmFloat<half::bf16>),
@@ -54,6 +56,17 @@ macro_rules! kernel_table {
         unsafe fn gemm_q8(args: &GemmQ8) {
             // SAFETY: passed on from the caller, compiled for the instruction set.
             unsafe { crate::generic::gemm_q8::gemm::<$simd, $product>(args) }
+        }
+        $($(#[$attribute])*)?
+        unsafe fn expand(
+            panels: &crate::weights::BlockPanels,
+            panel: usize,
+            records: &mut [u8],
+            codes: &mut [i8],
+            scales: &mut [f32],
+        ) {
+            let layout = <$product as crate::generic::block_product::BlockProduct<$simd>>::LAYOUT;
+            panels.expand(panel, layout, records, codes, scales);
         }
         $($(#[$attribute])*)?
         unsafe fn gemm_f32(args: &GemmFloat<f32>) {
@@ -127,6 +140,7 @@ macro_rules! kernel_table {
             strip: <$simd as crate::generic::Simd>::STRIP,
             layout: <$product as crate::generic::block_product::BlockProduct<$simd>>::LAYOUT,
             gemm_q8,
+            expand,
             gemm_f32,
             gemm_f16,
             gemm_bf16,

@@ -153,4 +153,4 @@ pub use rotary::{Frequencies, Rotary, RotaryError, RotaryStyle, Yarn};
 pub use self_test::{OperationTest, SelfTest, self_test};
 pub use sequences::Sequences;
 pub use threads::{MAX_THREADS, ThreadPool};
-pub use weights::{EmbeddingTable, Linear, Norm, RawMatrix, SharedBytes, WeightError, WeightType};
+pub use weights::{BlockMatrix, EmbeddingTable, Linear, Norm, RawMatrix, SharedBytes, WeightError, WeightType};

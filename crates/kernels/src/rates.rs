@@ -3,12 +3,15 @@
 #![allow(unsafe_code)]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use docent_gguf::TensorType;
 
 use crate::buffer::AlignedBuffer;
 use crate::generic::peak::DATA_BYTES;
-use crate::{Activation, Epilogue, Executor, Heads, Isa, Linear, Mask, Matrix, Norm, RawMatrix, Sequences};
-use crate::{ThreadPool, WeightType};
+use crate::{Activation, BlockMatrix, Epilogue, Executor, Heads, Isa, Linear, Mask, Matrix, Norm, RawMatrix};
+use crate::{Sequences, SharedBytes, ThreadPool, WeightType};
 
 /// The rates of an instruction set's kernels on one thread, as [`measure_rates`] finds them.
 #[derive(Clone, Debug)]
@@ -80,6 +83,9 @@ pub fn measure_rates(isa: Isa, time: Duration) -> Rates {
             bench.linear(ty, [rows, 384, 1536], Epilogue::Assign);
         }
     }
+    for ty in [TensorType::Q4_0, TensorType::Q4_K, TensorType::Q6_K] {
+        bench.linear(WeightType::Blocks(ty), [128, 1536, 384], Epilogue::Assign);
+    }
     for length in [10, 55, 128, 512] {
         bench.attention(length);
     }
@@ -102,7 +108,7 @@ impl Bench {
         let layer = layer(ty, outputs, inputs);
         let x = self.matrix(rows, inputs);
         let mut out = self.executor.matrix(rows, outputs);
-        let kind = if ty == WeightType::Q8_0 { Kind::Int8 } else { Kind::F32 };
+        let kind = if ty.is_blocks() { Kind::Int8 } else { Kind::F32 };
         let activated = if let Epilogue::Activate(_) = epilogue { ", GELU" } else { "" };
         let kernel = format!("linear {}{activated}", ty.name());
         let shape = format!("{rows} x {inputs} x {outputs}");
@@ -224,6 +230,12 @@ fn layer(ty: WeightType, outputs: usize, inputs: usize) -> Linear {
         WeightType::Q8_0 => raw.chunks_mut(34).for_each(|block| block[..2].copy_from_slice(&[0x00, 0x20])),
         WeightType::F32 => raw.chunks_mut(4).for_each(|value| value[3] = 0x3c),
         WeightType::F16 | WeightType::Bf16 => raw.chunks_mut(2).for_each(|value| value[1] = 0x2c),
+        // It takes as long to expand zeros.
+        WeightType::Blocks(_) => {
+            let bytes = SharedBytes::new(Arc::new(vec![0; raw.len()]), 0..raw.len());
+            let matrix = BlockMatrix::new(bytes, ty, outputs, inputs).expect("the bytes are those of the shape");
+            return Linear::in_place(vec![(matrix, None)]).expect("there is no bias");
+        }
     }
     let matrix = RawMatrix::new(&raw, ty, outputs, inputs).expect("the bytes are those of the shape");
     Linear::pack(&[(matrix, None)], &ThreadPool::new(1)).expect("the weights are finite")
@@ -238,7 +250,7 @@ mod tests {
         let rates = measure_rates(Isa::best(), Duration::ZERO);
         assert_eq!(rates.isa, Isa::best());
         assert!(rates.peak_int8 > 1e6 && rates.peak_f32 > 1e6, "{rates:?}");
-        assert_eq!(rates.kernels.len(), 8 + 1 + 6 + 4 + 2);
+        assert_eq!(rates.kernels.len(), 8 + 1 + 6 + 3 + 4 + 2);
         for kernel in &rates.kernels {
             assert!(kernel.seconds > 0.0, "{kernel:?}");
             assert_eq!(kernel.share_of_peak.is_some(), kernel.macs > 0, "{kernel:?}");

@@ -4,14 +4,16 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use docent_gguf::{TensorType, codec};
-use docent_kernels::{EmbeddingTable, Heads, Linear, Norm, RawMatrix, ThreadPool, WeightError, WeightType};
+use docent_gguf::codec;
+use docent_kernels::{
+    BlockMatrix, EmbeddingTable, Heads, Linear, Norm, RawMatrix, ThreadPool, WeightError, WeightType,
+};
 use docent_tokenizer::Tokenizer;
 
 use crate::Error;
 use crate::source::{Source, TensorView};
 
-const SUPPORTED: &str = "F32, F16, BF16, Q8_0";
+const SUPPORTED: &str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, Q8_K, IQ4_NL, IQ4_XS and MXFP4";
 
 /// Hands an architecture its weights, each checked against the shape that the settings ask for.
 pub(crate) struct Weights<'a> {
@@ -50,11 +52,30 @@ impl<'a> Weights<'a> {
                 .map_err(|source| self.unusable(&format!("{stem}.weight"), source))?;
             parts.push((matrix, self.vector_if_present(&format!("{stem}.bias"), outputs)?));
         }
+        let left_in_place = |ty| matches!(ty, WeightType::Blocks(_));
+        let all_blocks = parts.iter().all(|(matrix, _)| matrix.weight_type().is_blocks());
+        if all_blocks && parts.iter().any(|(matrix, _)| left_in_place(matrix.weight_type())) {
+            let mut blocks = Vec::new();
+            for (&(stem, outputs), (_, bias)) in stems.iter().zip(parts) {
+                blocks.push((self.block_matrix(&format!("{stem}.weight"), 0, outputs, inputs)?, bias));
+            }
+            return Linear::in_place(blocks).map_err(|source| self.unusable(stems[0].0, source));
+        }
         let parts: Vec<_> = parts.iter().map(|(matrix, bias)| (*matrix, bias.as_deref())).collect();
         Linear::pack(&parts, self.threads).map_err(|source| {
             let names: Vec<String> = stems.iter().map(|(stem, _)| format!("{stem}.weight")).collect();
             self.unusable(&names.join(", "), source)
         })
+    }
+
+    /// Rows of a matrix of blocks, from row `first` on, left in the file.
+    fn block_matrix(&self, name: &str, first: usize, rows: usize, columns: usize) -> Result<BlockMatrix, Error> {
+        let tensor = self.source.tensor(name).ok_or_else(|| self.missing(name, &[rows as u64, columns as u64]))?;
+        let ty = self.weight_type(&tensor)?;
+        let bytes = self.source.shared_bytes(name).ok_or_else(|| self.missing(name, &tensor.shape))?;
+        let row_bytes = ty.row_bytes(columns).unwrap_or(0);
+        let bytes = bytes.part(first * row_bytes..(first + rows) * row_bytes);
+        BlockMatrix::new(bytes, ty, rows, columns).map_err(|source| self.unusable(name, source))
     }
 
     /// Some outputs of a linear layer of `total`: of one matrix that the model keeps several in.
@@ -70,8 +91,13 @@ impl<'a> Weights<'a> {
         let row_bytes = weight.bytes.len() / total.max(1);
         let bytes = &weight.bytes[outputs.start * row_bytes..outputs.end * row_bytes];
         let bias = self.vector_if_present(&format!("{stem}.bias"), total)?;
-        let matrix = RawMatrix::new(bytes, self.weight_type(&weight)?, outputs.len(), inputs)
-            .map_err(|source| self.unusable(&name, source))?;
+        let ty = self.weight_type(&weight)?;
+        if let WeightType::Blocks(_) = ty {
+            let bias = bias.map(|bias| bias[outputs.clone()].to_vec());
+            let matrix = self.block_matrix(&name, outputs.start, outputs.len(), inputs)?;
+            return Linear::in_place(vec![(matrix, bias)]).map_err(|source| self.unusable(&name, source));
+        }
+        let matrix = RawMatrix::new(bytes, ty, outputs.len(), inputs).map_err(|source| self.unusable(&name, source))?;
         Linear::pack(&[(matrix, bias.as_deref().map(|bias| &bias[outputs]))], self.threads)
             .map_err(|source| self.unusable(&name, source))
     }
@@ -147,7 +173,8 @@ impl<'a> Weights<'a> {
         let ty = self.weight_type(&tensor)?;
         let start = tensor.bytes.len() / total.max(1) * skipped;
         let bytes = self.source.shared_bytes(name).ok_or_else(|| self.missing(name, &tensor.shape))?;
-        EmbeddingTable::new(bytes.after(start), ty, rows, columns).map_err(|source| self.unusable(name, source))
+        let end = bytes.len();
+        EmbeddingTable::new(bytes.part(start..end), ty, rows, columns).map_err(|source| self.unusable(name, source))
     }
 
     /// A table of embeddings of any number of rows, or `None` if the model has no such tensor.
@@ -212,13 +239,7 @@ impl<'a> Weights<'a> {
     }
 
     fn weight_type(&self, tensor: &TensorView<'_>) -> Result<WeightType, Error> {
-        Ok(match tensor.ty {
-            TensorType::F32 => WeightType::F32,
-            TensorType::F16 => WeightType::F16,
-            TensorType::BF16 => WeightType::Bf16,
-            TensorType::Q8_0 => WeightType::Q8_0,
-            _ => return Err(self.unsupported(tensor)),
-        })
+        WeightType::of(tensor.ty).ok_or_else(|| self.unsupported(tensor))
     }
 
     fn unsupported(&self, tensor: &TensorView<'_>) -> Error {

@@ -106,7 +106,9 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         documents.extend(window.texts);
     }
     let ranked = reranker.rerank_with(&args.query, &documents, &options).map_err(|error| match error {
-        Error::Tokenize { index, .. } | Error::ScoreNotFinite { index, .. } => input.at(&documents[index], error.into()),
+        Error::Tokenize { index, .. } | Error::ScoreNotFinite { index, .. } => {
+            input.at(&documents[index], error.into())
+        }
         error => error.into(),
     })?;
     write(&mut out, args.format, &ranked, &documents)?;
@@ -162,9 +164,13 @@ fn write(
             let has_ids = documents.iter().any(|document| document.id.is_some());
             let mut table = csv::Writer::from_writer(out);
             let id = has_ids.then_some("id");
-            table.write_record(
-                ["rank", "index"].into_iter().chain(id).chain(["score", "raw", "kind", "tokens", "truncated"]),
-            )?;
+            table.write_record(["rank", "index"].into_iter().chain(id).chain([
+                "score",
+                "raw",
+                "kind",
+                "tokens",
+                "truncated",
+            ]))?;
             for row in &rows {
                 let id = has_ids.then(|| row.id.map(ToString::to_string).unwrap_or_default());
                 let numbers = [row.score.to_string(), row.raw.to_string(), row.kind.to_owned()];

@@ -6,6 +6,7 @@ use super::simd::LANES;
 use crate::weights::WeightType;
 use crate::weights::quantized::BLOCK;
 use crate::weights::raw::{Q8_0_BYTES, decode, q8_0_block};
+use docent_gguf::TensorType;
 
 /// Replaces the row by `(x - mean) / sqrt(variance + epsilon) * weight + bias`, with the population variance
 /// (Ba, Kiros and Hinton, arXiv:1607.06450).
@@ -141,6 +142,10 @@ pub(crate) unsafe fn quantize<S: Simd, B: BlockProduct<S>>(
 /// writable.
 #[inline(always)]
 pub(crate) unsafe fn add_decoded<S: Simd>(ty: WeightType, bytes: *const u8, columns: usize, out: *mut f32) {
+    if let WeightType::Blocks(blocks) = ty {
+        // SAFETY: passed on from the caller.
+        return unsafe { add_blocks(blocks, bytes, columns, out) };
+    }
     // SAFETY: all offsets are below `columns`, in values of the type.
     unsafe {
         let whole = if cfg!(target_endian = "little") { columns / LANES * LANES } else { 0 };
@@ -154,6 +159,7 @@ pub(crate) unsafe fn add_decoded<S: Simd>(ty: WeightType, bytes: *const u8, colu
                     let (scale, codes) = q8_0_block(block);
                     S::mul(S::splat(scale), S::load_i8_as_f32(codes.as_ptr().cast::<i8>().add(i % BLOCK)))
                 }
+                WeightType::Blocks(_) => unreachable!("added above"),
             };
             S::store(out.add(i), S::add(S::load(out.add(i)), values));
         }
@@ -167,6 +173,27 @@ pub(crate) unsafe fn add_decoded<S: Simd>(ty: WeightType, bytes: *const u8, colu
                 *out.add(i + column) += value;
             }
         }
+    }
+}
+
+/// The same for blocks of other formats, one at a time.
+///
+/// # Safety
+/// As for [`add_decoded`].
+#[inline(always)]
+unsafe fn add_blocks(ty: TensorType, bytes: *const u8, columns: usize, out: *mut f32) {
+    /// Elements of the longest block.
+    const LONGEST: usize = 256;
+    let (elements, size) = (ty.block_elements(), ty.block_bytes());
+    let mut values = [0.0; LONGEST];
+    for block in 0..columns / elements {
+        // SAFETY: a block of the row, and as many columns as it has elements.
+        let (bytes, out) = unsafe {
+            let out = out.add(block * elements);
+            (std::slice::from_raw_parts(bytes.add(block * size), size), std::slice::from_raw_parts_mut(out, elements))
+        };
+        decode(WeightType::Blocks(ty), bytes, &mut values[..elements]);
+        out.iter_mut().zip(&values).for_each(|(out, value)| *out += value);
     }
 }
 

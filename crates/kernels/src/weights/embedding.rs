@@ -26,14 +26,14 @@ impl SharedBytes {
         SharedBytes { owner, range }
     }
 
-    /// These bytes without the first `count`.
+    /// Some of these bytes.
     ///
     /// # Panics
-    /// If there are fewer.
+    /// If the range is not inside them.
     #[must_use]
-    pub fn after(self, count: usize) -> Self {
-        assert!(count <= self.range.len(), "{count} bytes of {}", self.range.len());
-        SharedBytes { range: self.range.start + count..self.range.end, ..self }
+    pub fn part(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.range.len(), "{range:?} of {} bytes", self.range.len());
+        SharedBytes { range: self.range.start + range.start..self.range.start + range.end, ..self }
     }
 }
 

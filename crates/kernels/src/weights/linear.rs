@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::quantized::QuantizedPanels;
-use super::{FloatPanels, PANEL, RawMatrix, WeightError, WeightType};
+use super::{BlockMatrix, BlockPanels, FloatPanels, PANEL, RawMatrix, WeightError, WeightType};
 use crate::Isa;
 use crate::buffer::AlignedBuffer;
 use crate::threads::ThreadPool;
@@ -22,6 +22,7 @@ pub(crate) enum Panels {
     F32(FloatPanels<f32>),
     F16(FloatPanels<f16>),
     Bf16(FloatPanels<bf16>),
+    Blocks(BlockPanels),
 }
 
 impl Linear {
@@ -36,32 +37,35 @@ impl Linear {
         let matrices: Vec<RawMatrix<'_>> = parts.iter().map(|(matrix, _)| *matrix).collect();
         let inputs = matrices.first().map_or(0, RawMatrix::columns);
         let outputs = matrices.iter().map(RawMatrix::rows).sum::<usize>();
-        let mut bias = AlignedBuffer::zeroed(outputs.next_multiple_of(PANEL));
-        let mut start = 0;
-        for (matrix, part_bias) in parts {
-            if matrix.columns() != inputs {
-                return Err(WeightError::Columns { expected: inputs, found: matrix.columns() });
-            }
-            if let Some(values) = part_bias {
-                if values.len() != matrix.rows() {
-                    return Err(WeightError::Bias { expected: matrix.rows(), found: values.len() });
-                }
-                check_finite(values)?;
-                bias.as_mut_slice()[start..][..values.len()].copy_from_slice(values);
-            }
-            start += matrix.rows();
-        }
+        let bias = stacked_bias(parts.iter().map(|(matrix, bias)| (matrix.rows(), matrix.columns(), *bias)))?;
         let ty = matrices.first().map_or(WeightType::F32, RawMatrix::weight_type);
         let same = matrices.iter().all(|matrix| matrix.weight_type() == ty);
         let panels = match if same { ty } else { WeightType::F32 } {
             WeightType::F32 => Panels::F32(FloatPanels::pack(&matrices, inputs, pool)?),
             WeightType::F16 => Panels::F16(FloatPanels::pack(&matrices, inputs, pool)?),
             WeightType::Bf16 => Panels::Bf16(FloatPanels::pack(&matrices, inputs, pool)?),
+            // Matrices of blocks of several kinds are multiplied as one by `in_place`.
+            WeightType::Blocks(_) => Panels::F32(FloatPanels::pack(&matrices, inputs, pool)?),
             WeightType::Q8_0 => {
                 Panels::Quantized(QuantizedPanels::pack(&matrices, inputs, Isa::best().kernels().layout, pool)?)
             }
         };
         Ok(Linear { panels, bias, inputs, outputs })
+    }
+
+    /// Matrices of blocks that stay where they are, stacked like those of [`pack`](Self::pack), whatever their types. Nothing is
+    /// copied, and nothing but the biases is checked to be finite.
+    ///
+    /// # Errors
+    /// If the parts' columns differ, or a bias has the wrong length or is not finite.
+    pub fn in_place(parts: Vec<(BlockMatrix, Option<Vec<f32>>)>) -> Result<Self, WeightError> {
+        let of = |(matrix, bias): &(BlockMatrix, Option<Vec<f32>>)| (matrix.rows(), matrix.columns(), bias.clone());
+        let shapes: Vec<_> = parts.iter().map(of).collect();
+        let bias = stacked_bias(shapes.iter().map(|(rows, columns, bias)| (*rows, *columns, bias.as_deref())))?;
+        let inputs = shapes.first().map_or(0, |(_, columns, _)| *columns);
+        let outputs = shapes.iter().map(|(rows, ..)| rows).sum();
+        let matrices = parts.into_iter().map(|(matrix, _)| matrix).collect();
+        Ok(Linear { panels: Panels::Blocks(BlockPanels::new(matrices, inputs)), bias, inputs, outputs })
     }
 
     /// Length of `x`.
@@ -81,9 +85,35 @@ impl Linear {
             Panels::F32(panels) => panels.bytes(),
             Panels::F16(panels) => panels.bytes(),
             Panels::Bf16(panels) => panels.bytes(),
+            // Pages of the file.
+            Panels::Blocks(_) => 0,
         };
         weights + size_of_val(self.bias.as_slice())
     }
+}
+
+/// The biases of matrices of so many rows and columns, one after the other, padded to whole panels.
+fn stacked_bias<'a>(
+    parts: impl Iterator<Item = (usize, usize, Option<&'a [f32]>)> + Clone,
+) -> Result<AlignedBuffer<f32>, WeightError> {
+    let outputs = parts.clone().map(|(rows, ..)| rows).sum::<usize>();
+    let mut bias = AlignedBuffer::zeroed(outputs.next_multiple_of(PANEL));
+    let (mut start, mut inputs) = (0, None);
+    for (rows, columns, values) in parts {
+        let expected = *inputs.get_or_insert(columns);
+        if columns != expected {
+            return Err(WeightError::Columns { expected, found: columns });
+        }
+        if let Some(values) = values {
+            if values.len() != rows {
+                return Err(WeightError::Bias { expected: rows, found: values.len() });
+            }
+            check_finite(values)?;
+            bias.as_mut_slice()[start..][..values.len()].copy_from_slice(values);
+        }
+        start += rows;
+    }
+    Ok(bias)
 }
 
 /// Fails with the first value that is not finite.

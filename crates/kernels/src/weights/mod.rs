@@ -1,5 +1,6 @@
 //! Weights in the layouts that the kernels read.
 
+mod blocks;
 mod embedding;
 mod float;
 mod linear;
@@ -11,10 +12,12 @@ use std::sync::{Mutex, PoisonError};
 use crate::threads::ThreadPool;
 use crate::unique::UniqueSlices;
 
+pub use blocks::BlockMatrix;
 pub use embedding::{EmbeddingTable, SharedBytes};
 pub use linear::{Linear, Norm};
 pub use raw::{RawMatrix, WeightError, WeightType};
 
+pub(crate) use blocks::BlockPanels;
 pub(crate) use float::{Float, FloatPanels};
 pub(crate) use linear::Panels;
 

@@ -1,5 +1,6 @@
 //! Weight matrices as they lie in a file.
 
+use docent_gguf::{TensorType, codec};
 use half::{bf16, f16};
 
 /// The encodings of a weight matrix that kernels can pack or look rows up in.
@@ -13,6 +14,8 @@ pub enum WeightType {
     Bf16,
     /// Blocks of 32 signed bytes with an `f16` scale (GGUF type 8).
     Q8_0,
+    /// Any other format of blocks, to be expanded to 8 bits ([`codec::expand_q8`](docent_gguf::codec::expand_q8)).
+    Blocks(TensorType),
 }
 
 /// Values of a `Q8_0` block.
@@ -28,7 +31,36 @@ impl WeightType {
             WeightType::F16 => "F16",
             WeightType::Bf16 => "BF16",
             WeightType::Q8_0 => "Q8_0",
+            WeightType::Blocks(ty) => ty.name(),
         }
+    }
+
+    /// The encoding of a tensor of a file, or `None` if there is no computing with it.
+    pub fn of(ty: TensorType) -> Option<Self> {
+        Some(match ty {
+            TensorType::F32 => WeightType::F32,
+            TensorType::F16 => WeightType::F16,
+            TensorType::BF16 => WeightType::Bf16,
+            TensorType::Q8_0 => WeightType::Q8_0,
+            ty if ty.is_supported() && ty.is_quantized() => WeightType::Blocks(ty),
+            _ => return None,
+        })
+    }
+
+    /// The type of a tensor so encoded.
+    pub fn tensor_type(self) -> TensorType {
+        match self {
+            WeightType::F32 => TensorType::F32,
+            WeightType::F16 => TensorType::F16,
+            WeightType::Bf16 => TensorType::BF16,
+            WeightType::Q8_0 => TensorType::Q8_0,
+            WeightType::Blocks(ty) => ty,
+        }
+    }
+
+    /// Whether it is codes of 8 bits or fewer with scales.
+    pub fn is_blocks(self) -> bool {
+        matches!(self, WeightType::Q8_0 | WeightType::Blocks(_))
     }
 
     /// Bytes of a row of `columns` values, or `None` if such a row cannot be encoded or its size overflows.
@@ -38,6 +70,10 @@ impl WeightType {
             WeightType::F16 | WeightType::Bf16 => columns.checked_mul(2),
             WeightType::Q8_0 => {
                 columns.is_multiple_of(Q8_0_VALUES).then_some(columns / Q8_0_VALUES)?.checked_mul(Q8_0_BYTES)
+            }
+            WeightType::Blocks(ty) => {
+                let (values, bytes) = (ty.block_elements(), ty.block_bytes());
+                columns.is_multiple_of(values).then_some(columns / values)?.checked_mul(bytes)
             }
         }
     }
@@ -56,7 +92,7 @@ pub struct RawMatrix<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WeightError {
     /// A row of this many values cannot be encoded in this type.
-    #[error("a row of {columns} values cannot be {ty:?}: expected at least one value, and for Q8_0 a multiple of 32")]
+    #[error("a row of {columns} values cannot be {ty:?}: expected at least one value, and whole blocks")]
     RowLength {
         /// Values of a row.
         columns: usize,
@@ -142,9 +178,13 @@ impl<'a> RawMatrix<'a> {
         self.columns
     }
 
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.bytes.len() / self.rows.max(1)
+    }
+
     /// The bytes of one row.
     pub(crate) fn row(&self, row: usize) -> &'a [u8] {
-        let row_bytes = self.bytes.len() / self.rows.max(1);
+        let row_bytes = self.row_bytes();
         &self.bytes[row * row_bytes..][..row_bytes]
     }
 
@@ -179,6 +219,9 @@ pub(crate) fn decode(ty: WeightType, bytes: &[u8], out: &mut [f32]) {
                     *out = scale * f32::from(code as i8);
                 }
             }
+        }
+        WeightType::Blocks(ty) => {
+            codec::dequantize(ty, bytes, out).expect("the matrix was checked to have whole blocks of such a type");
         }
     }
 }

@@ -132,7 +132,7 @@ impl Weights {
                 self.bytes.extend(bf16::from_f32(value).to_le_bytes());
                 self.values.push(bf16::from_f32(value).to_f32());
             }
-            WeightType::Q8_0 => panic!("Q8_0 comes in blocks"),
+            WeightType::Q8_0 | WeightType::Blocks(_) => panic!("{:?} comes in blocks", self.ty),
         }
     }
 
