@@ -59,7 +59,9 @@ pub(super) fn grid(values: &[f32; 32], trials: Trials, codes: &mut [u8; 32]) -> 
     }
 
     let most = f32::from(trials.most);
-    let on_grid = |inverse: f32| values.map(|x| nearest(inverse * (x - least)).clamp(0, i32::from(trials.most)) as u8);
+    let on_grid = |inverse: f32, least: f32| {
+        values.map(|x| nearest(inverse * (x - least)).clamp(0, i32::from(trials.most)) as u8)
+    };
     let error = |codes: &[u8; 32], scale: f32, minimum: f32| {
         let mut sum = 0f32;
         for ((&x, &w), &code) in values.iter().zip(&weights).zip(codes) {
@@ -70,10 +72,11 @@ pub(super) fn grid(values: &[f32; 32], trials: Trials, codes: &mut [u8; 32]) -> 
     };
     let inverse = most / (largest - least);
     let (mut scale, mut minimum) = (1.0 / inverse, least);
-    *codes = on_grid(inverse);
+    *codes = on_grid(inverse, least);
     let mut best = error(codes, scale, minimum);
     for trial in 0..=trials.last {
-        let candidate = on_grid((trials.first + 0.1 * f32::from(trial) + most) / (largest - least));
+        // From the best minimum so far, not from the least number.
+        let candidate = on_grid((trials.first + 0.1 * f32::from(trial) + most) / (largest - minimum), minimum);
         let (mut sum_l, mut sum_l2, mut sum_xl) = (0f32, 0f32, 0f32);
         for ((&x, &w), &code) in values.iter().zip(&weights).zip(&candidate) {
             let weighted = w * f32::from(code);
