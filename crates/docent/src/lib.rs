@@ -51,7 +51,8 @@
 //!
 //! # Converting
 //!
-//! [`convert`] turns a Hugging Face directory into the GGUF file that llama.cpp's converter would write.
+//! [`convert`] turns a Hugging Face directory into the GGUF file that llama.cpp's converter would write, and [`mod@quantize`] a GGUF file
+//! into one with smaller weights.
 
 pub mod catalog;
 mod embedder;
@@ -66,8 +67,8 @@ mod reranker;
 pub use docent_gguf as gguf;
 pub use docent_kernels::{ISA_VARIABLE, Isa, UnknownIsa, host};
 pub use docent_kernels::{KernelRate, OperationTest, Rates, SelfTest, measure_rates, self_test};
-pub use docent_models::convert;
 pub use docent_models::{Description, Format, Inspection, Prompts, TensorInfo, inspect, supported_architectures};
+pub use docent_models::{convert, quantize};
 pub use docent_tokenizer as tokenizer;
 pub use embedder::{Embedder, Embedding, MAX_DEFAULT_THREADS, ModelSettings, SettingFrom, default_threads};
 pub use error::Error;

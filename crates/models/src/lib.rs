@@ -34,7 +34,8 @@
 //! [`Error`] of one line with file, place, expected and found. Tensors that the architecture does not know are named in a warning and
 //! otherwise ignored: the count of tensors says nothing about whether a model can be run.
 //!
-//! [`inspect`] reads what a file says about itself whether or not it can be run; [`convert`] writes GGUF.
+//! [`inspect`] reads what a file says about itself whether or not it can be run; [`convert`] writes GGUF,
+//! and [`quantize`] changes the type of its weights.
 
 mod arch;
 mod batch;
@@ -46,6 +47,7 @@ mod inspect;
 mod keys;
 mod model;
 mod pass;
+pub mod quantize;
 mod sentence_transformers;
 mod settings;
 mod source;

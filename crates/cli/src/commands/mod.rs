@@ -9,6 +9,7 @@ mod embed;
 mod info;
 mod models;
 mod pull;
+mod quantize;
 mod rerank;
 mod tokenize;
 
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Pull(pull::Args),
     Models(models::Args),
     Convert(convert::Args),
+    Quantize(quantize::Args),
     Bench(bench::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -43,6 +45,7 @@ impl Command {
             Command::Pull(args) => pull::run(args, console),
             Command::Models(args) => models::run(args, console),
             Command::Convert(args) => convert::run(args, console),
+            Command::Quantize(args) => quantize::run(args, console),
             Command::Bench(args) => bench::run(args, console),
             Command::Doctor(args) => doctor::run(args, console),
             Command::Completions(args) => completions::run(args, console),
