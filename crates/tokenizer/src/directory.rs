@@ -143,7 +143,7 @@ fn vocab_txt(bytes: &[u8], config: Config) -> Result<Tokenizer, Error> {
         let missing = || Error::unexpected("vocabulary", format!("a line {token:?}"), "none");
         vocabulary.model_id(token).ok_or_else(missing)
     };
-    let template = Template { before: vec![require(cls)?], after: vec![require(sep)?] };
+    let template = Template { before: vec![require(cls)?], after: vec![require(sep)?], pair: None };
     let added = special.iter().filter(|token| vocabulary.model_id(token).is_some_and(|_| !token.is_empty()));
     let lowercase = config.do_lower_case.unwrap_or(true);
     WordPiece {

@@ -86,6 +86,14 @@ impl Collector {
         }
     }
 
+    /// The kept tokens by themselves.
+    pub(crate) fn collected(mut self) -> Encoding {
+        if let Window::Last(n) = self.window {
+            self.keep_last(n);
+        }
+        Encoding { dropped: self.total - self.ids.len(), ids: self.ids, offsets: self.offsets }
+    }
+
     /// The kept tokens between `before` and `after`.
     pub(crate) fn finish(mut self, before: &[u32], after: &[u32]) -> Encoding {
         if let Window::Last(n) = self.window {

@@ -63,6 +63,16 @@ pub enum Error {
         /// How many tokens the model wants around every text.
         special_tokens: usize,
     },
+    /// A prompt that is too long even without the text that may be cut.
+    #[error(
+        "cannot truncate the prompt to {max_tokens} tokens: without its last text it still has {fixed_tokens}; ask for at least that many, or shorten the rest"
+    )]
+    PromptTooLong {
+        /// The limit asked for.
+        max_tokens: usize,
+        /// How many tokens may not be cut.
+        fixed_tokens: usize,
+    },
     /// An id that no token has.
     #[error("token id {id} is not in the vocabulary (expected an id below {vocab_size} that is in use)")]
     UnknownId {

@@ -50,19 +50,35 @@
 //! Where llama.cpp and Hugging Face differ, Hugging Face is followed: llama.cpp keeps only the first part of a character that
 //! decomposes, so that Korean text gets other ids with uncased models, and has no limit of 100 characters for a word.
 
+mod added;
 mod bert;
+mod bpe;
 mod chars;
+mod charsmap;
 mod directory;
 mod encoding;
 mod error;
+mod family;
 mod gguf;
 mod json;
+mod merge;
+mod normalize;
+mod pair;
+mod pattern;
 mod pipeline;
+mod prompt;
+mod sentencepiece;
 mod template;
+mod text;
 mod tokenizer;
+mod trie;
+mod unigram;
 mod vocabulary;
 mod wordpiece;
+mod words;
 
 pub use encoding::{Encoding, TruncationSide};
 pub use error::Error;
+pub use pair::PairEncoding;
+pub use prompt::Part;
 pub use tokenizer::{Kind, Tokenizer};

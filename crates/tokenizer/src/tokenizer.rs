@@ -4,14 +4,15 @@ use std::fmt;
 use std::path::Path;
 
 use docent_gguf::Metadata;
-use tokenizers::{Decoder, Token};
+use tokenizers::Decoder;
 
+use crate::added::Specials;
 use crate::encoding::{Collector, Encoding, TruncationSide, Window};
 use crate::error::Error;
 use crate::pipeline::Pipeline;
 use crate::template::Template;
 use crate::vocabulary::Vocabulary;
-use crate::wordpiece::{Encoder, Pieces};
+use crate::wordpiece::Encoder;
 use crate::{directory, gguf, json};
 
 /// The family of a tokenizer.
@@ -20,12 +21,32 @@ use crate::{directory, gguf, json};
 pub enum Kind {
     /// Longest pieces from the left, continued by `##`: BERT and its descendants.
     WordPiece,
+    /// The most probable cut by a unigram model: XLM-RoBERTa and its descendants (`t5` in GGUF).
+    Unigram,
+    /// Byte-pair encoding over characters, with spaces as `▁` and bytes for what has no token: Gemma, Llama 2, Mistral
+    /// (`llama` in GGUF).
+    SentencePieceBpe,
+    /// Byte-pair encoding over bytes: GPT-2, RoBERTa, ModernBERT, Llama 3, Qwen (`gpt2` in GGUF).
+    ByteLevelBpe,
+    /// Byte-pair encoding over the characters of words between spaces: jina-embeddings-v2-base-zh (`whitespace` in GGUF).
+    Bpe,
+}
+
+impl Kind {
+    /// The token type of the second text of a pair, where nothing else says it.
+    pub(crate) fn second_type(self) -> u32 {
+        u32::from(self == Self::WordPiece)
+    }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::WordPiece => "WordPiece",
+            Self::Unigram => "Unigram",
+            Self::SentencePieceBpe => "SentencePiece BPE",
+            Self::ByteLevelBpe => "byte-level BPE",
+            Self::Bpe => "BPE",
         })
     }
 }
@@ -35,7 +56,7 @@ impl fmt::Display for Kind {
 /// Immutable once built, `Send` and `Sync`: share one by reference or in an `Arc`. A text is encoded on the calling thread; no
 /// threads are started and no environment variable is read.
 pub struct Tokenizer {
-    parts: Parts,
+    pub(crate) parts: Parts,
 }
 
 /// What a tokenizer is made of, whatever its family.
@@ -54,13 +75,14 @@ pub(crate) struct Parts {
 pub(crate) enum Engine {
     /// WordPiece over BERT's words, in this crate.
     WordPiece(Encoder),
-    /// WordPiece over words that the `tokenizers` crate finds.
-    Pipeline(Box<Pipeline>, Pieces),
+    /// Any family, in general steps.
+    Pipeline(Box<Pipeline>),
 }
 
 impl Tokenizer {
-    pub(crate) const SUPPORTED_GGUF: &str = "bert, or a whole tokenizer.json under `tokenizer.huggingface.json`";
-    pub(crate) const SUPPORTED_JSON: &str = "WordPiece";
+    pub(crate) const SUPPORTED_GGUF: &str =
+        "bert, t5, llama, gpt2, whitespace, or a whole tokenizer.json under `tokenizer.huggingface.json`";
+    pub(crate) const SUPPORTED_JSON: &str = "WordPiece, Unigram, BPE";
 
     pub(crate) fn from_parts(parts: Parts) -> Self {
         Self { parts }
@@ -109,9 +131,9 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// None for WordPiece; families that can fail on a text will say how.
+    /// None that a text could cause: only parts of a `tokenizer.json` that the `tokenizers` crate runs might report one.
     pub fn encode(&self, text: &str) -> Result<Encoding, Error> {
-        self.run(text, Window::All, true)
+        self.whole(text, Window::All, true)
     }
 
     /// Tokenizes a text and keeps at most `max_tokens` tokens, special tokens included; these are always kept.
@@ -124,7 +146,7 @@ impl Tokenizer {
     ///
     /// [`Error::NoRoom`] if the special tokens alone are more than `max_tokens`.
     pub fn encode_truncated(&self, text: &str, max_tokens: usize, side: TruncationSide) -> Result<Encoding, Error> {
-        self.run(text, self.window(max_tokens, side)?, true)
+        self.whole(text, self.window(max_tokens, side)?, true)
     }
 
     /// The ids of [`encode`](Self::encode), without the work for offsets.
@@ -133,7 +155,7 @@ impl Tokenizer {
     ///
     /// As `encode`.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
-        Ok(self.run(text, Window::All, false)?.ids)
+        Ok(self.whole(text, Window::All, false)?.ids)
     }
 
     /// The ids of [`encode_truncated`](Self::encode_truncated) and the number of tokens dropped, without the work for offsets.
@@ -147,7 +169,7 @@ impl Tokenizer {
         max_tokens: usize,
         side: TruncationSide,
     ) -> Result<(Vec<u32>, usize), Error> {
-        let encoding = self.run(text, self.window(max_tokens, side)?, false)?;
+        let encoding = self.whole(text, self.window(max_tokens, side)?, false)?;
         Ok((encoding.ids, encoding.dropped))
     }
 
@@ -160,21 +182,27 @@ impl Tokenizer {
         })
     }
 
-    fn run(&self, text: &str, window: Window, with_offsets: bool) -> Result<Encoding, Error> {
-        let Parts { engine, vocabulary, template, .. } = &self.parts;
+    /// A text with the special tokens around it.
+    fn whole(&self, text: &str, window: Window, with_offsets: bool) -> Result<Encoding, Error> {
+        let Template { before, after, .. } = &self.parts.template;
+        Ok(self.run(text, window, with_offsets, Specials::Everywhere)?.finish(before, after))
+    }
+
+    /// A text by itself.
+    pub(crate) fn run(
+        &self,
+        text: &str,
+        window: Window,
+        with_offsets: bool,
+        specials: Specials<'_>,
+    ) -> Result<Collector, Error> {
+        let Parts { engine, vocabulary, .. } = &self.parts;
         let mut collector = Collector::new(window, with_offsets, text.len());
         match engine {
-            Engine::WordPiece(encoder) => encoder.encode(text, vocabulary, &mut collector),
-            Engine::Pipeline(pipeline, pieces) => {
-                let matcher = pieces.matcher(vocabulary);
-                let mut found = vec![];
-                pipeline.encode(text, &mut collector, |word| {
-                    matcher.split(word, &mut found);
-                    found.iter().map(|piece| Token::new(piece.id, String::new(), (piece.start, piece.end))).collect()
-                })?;
-            }
+            Engine::WordPiece(encoder) => encoder.encode(text, vocabulary, specials, &mut collector),
+            Engine::Pipeline(pipeline) => pipeline.encode(text, vocabulary, specials, &mut collector)?,
         }
-        Ok(collector.finish(&template.before, &template.after))
+        Ok(collector)
     }
 
     /// The text that ids stand for, as far as it can be told: special tokens are left out, and what normalisation removed

@@ -3,15 +3,16 @@
 //! Source: Y. Wu et al., "Google's Neural Machine Translation System", 2016 (arXiv 1609.08144), section 4.1, in the form
 //! that BERT uses: pieces after the first are marked with `##`, and a word that cannot be covered becomes one unknown token.
 
-use aho_corasick::{AhoCorasick, MatchKind};
-
+use crate::added::{AddedTokens, Specials, Stretch};
 use crate::bert::{Normalization, Splitter};
 use crate::encoding::Collector;
 use crate::error::{Error, quote};
-use crate::pipeline::Pipeline;
+use crate::normalize;
+use crate::pipeline::{Model, Pipeline};
 use crate::template::Template;
 use crate::tokenizer::{Engine, Kind, Parts, Tokenizer};
 use crate::vocabulary::{Index, Vocabulary};
+use crate::words;
 
 /// The longest word, in characters, that a tokenizer may be told to cut up. The limit in use is 100. Cutting may take time
 /// that grows with its square, and this keeps a file from turning a long text without spaces into a hang.
@@ -41,12 +42,12 @@ pub(crate) struct WordPiece {
 pub(crate) enum Words {
     /// As BERT does it, which nearly every model of this kind uses.
     Bert(Normalization),
-    /// Any other way, by the `tokenizers` crate.
-    Other(Box<Components>),
+    /// Any other way.
+    Other(Box<Steps>),
 }
 
-/// A normaliser and a splitter of the `tokenizers` crate.
-pub(crate) type Components = (Option<tokenizers::NormalizerWrapper>, Option<tokenizers::PreTokenizerWrapper>);
+/// The steps of normalising and of cutting into words.
+pub(crate) type Steps = (Vec<normalize::Step>, Vec<words::Step>);
 
 impl WordPiece {
     /// Checks that the parts fit together and makes a tokenizer of them.
@@ -69,21 +70,14 @@ impl WordPiece {
         let pieces = Pieces::new(&vocabulary, &prefix, unknown_id, max_word);
         let engine = match words {
             Words::Bert(normalization) if plain => {
-                let added = AddedTokens::new(&added, &vocabulary, place)?;
+                let found = added.iter().map(|token| (token, token.content.clone()));
+                let added = AddedTokens::new(found, &vocabulary, place)?;
                 Engine::WordPiece(Encoder { splitter: Splitter::new(normalization), pieces, added })
             }
             words => {
-                // The crate needs the model for the ids of added tokens only.
-                let tokens = vocabulary.model_tokens().map(|(token, id)| (token.to_owned(), id));
-                let model = tokenizers::models::wordpiece::WordPiece::builder()
-                    .vocab(tokens.collect::<ahash::AHashMap<_, _>>())
-                    .build()
-                    .map_err(|e| Error::Component { place: place.to_owned(), message: e.to_string() })?;
-                let (normalizer, pre_tokenizer) = words.into_components();
-                Engine::Pipeline(
-                    Box::new(Pipeline::new(model.into(), normalizer, pre_tokenizer, &added, &vocabulary)?),
-                    pieces,
-                )
+                let (normalizer, words) = words.into_steps();
+                let pipeline = Pipeline::new(normalizer, words, Model::WordPiece(pieces), &added, &vocabulary, place)?;
+                Engine::Pipeline(Box::new(pipeline))
             }
         };
         let named = added.iter().filter(|token| token.special).filter_map(|token| vocabulary.id(&token.content));
@@ -102,9 +96,9 @@ impl WordPiece {
 }
 
 impl Words {
-    fn into_components(self) -> Components {
+    fn into_steps(self) -> Steps {
         match self {
-            Self::Other(components) => *components,
+            Self::Other(steps) => *steps,
             Self::Bert(Normalization { clean_text, handle_chinese_chars, strip_accents, lowercase }) => {
                 let normalizer = tokenizers::normalizers::BertNormalizer::new(
                     clean_text,
@@ -112,7 +106,9 @@ impl Words {
                     Some(strip_accents),
                     lowercase,
                 );
-                (Some(normalizer.into()), Some(tokenizers::pre_tokenizers::bert::BertPreTokenizer.into()))
+                let words = tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+                let normalizer = normalize::Step::Crate(Box::new(normalizer.into()));
+                (vec![normalizer], vec![words::Step::Crate(Box::new(words.into()))])
             }
         }
     }
@@ -123,48 +119,17 @@ impl Words {
 pub(crate) struct Encoder {
     splitter: Splitter,
     pieces: Pieces,
-    added: Option<AddedTokens>,
+    added: AddedTokens,
 }
 
 impl Encoder {
     /// Gives the tokens of `text`, without special tokens around them, to `out`.
-    pub(crate) fn encode(&self, text: &str, vocabulary: &Vocabulary, out: &mut Collector) {
+    pub(crate) fn encode(&self, text: &str, vocabulary: &Vocabulary, specials: Specials<'_>, out: &mut Collector) {
         let matcher = self.pieces.matcher(vocabulary);
-        let mut done = 0;
-        for (added, found) in
-            self.added.iter().flat_map(|added| added.automaton.find_iter(text).map(move |m| (added, m)))
-        {
-            self.splitter.split(&text[done..found.start()], done, matcher, out);
-            out.push(added.ids[found.pattern().as_usize()], (found.start(), found.end()));
-            done = found.end();
-        }
-        self.splitter.split(&text[done..], done, matcher, out);
-    }
-}
-
-/// Tokens that are taken out of the text before it is normalised, such as `[SEP]`.
-#[derive(Debug)]
-struct AddedTokens {
-    automaton: AhoCorasick,
-    ids: Vec<u32>,
-}
-
-impl AddedTokens {
-    /// `None` when there are no such tokens.
-    fn new(tokens: &[tokenizers::AddedToken], vocabulary: &Vocabulary, place: &str) -> Result<Option<Self>, Error> {
-        let tokens: Vec<(&str, u32)> = tokens
-            .iter()
-            .filter(|token| !token.content.is_empty())
-            .filter_map(|token| Some((token.content.as_str(), vocabulary.id(&token.content)?)))
-            .collect();
-        if tokens.is_empty() {
-            return Ok(None);
-        }
-        let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(tokens.iter().map(|(content, _)| content))
-            .map_err(|e| Error::Component { place: place.to_owned(), message: format!("added tokens: {e}") })?;
-        Ok(Some(Self { automaton, ids: tokens.into_iter().map(|(_, id)| id).collect() }))
+        self.added.split(text, specials, |stretch| match stretch {
+            Stretch::Token(id, range) => out.push(id, (range.start, range.end)),
+            Stretch::Text(range) => self.splitter.split(&text[range.clone()], range.start, matcher, out),
+        });
     }
 }
 
@@ -213,12 +178,7 @@ fn continuing_text(vocabulary: &Vocabulary, prefix: usize, id: u32) -> &str {
 }
 
 /// A piece of a word: its id and its bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Piece {
-    pub(crate) id: u32,
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-}
+pub(crate) type Piece = crate::merge::Symbol;
 
 /// Cuts words.
 #[derive(Debug, Clone, Copy)]

@@ -1,64 +1,28 @@
-//! The tokenizer in the metadata of a GGUF file (`tokenizer.ggml.*`, GGUF specification, "Tokenizer").
+//! WordPiece from GGUF (model `bert`).
 
 use docent_gguf::Metadata;
 use tokenizers::AddedToken;
 
+use super::TOKENS;
+use super::keys::{CONTROL, Tokens, UNKNOWN, USER_DEFINED};
 use crate::bert::Normalization;
-use crate::error::{Error, quote};
-use crate::json;
+use crate::error::Error;
 use crate::template::Template;
 use crate::tokenizer::Tokenizer;
-use crate::vocabulary::{MAX_IDS, Vocabulary};
+use crate::vocabulary::Vocabulary;
 use crate::wordpiece::{WordPiece, Words};
-
-/// Values of `tokenizer.ggml.token_type`.
-const UNKNOWN: i32 = 2;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
 
 /// What stands before a token that begins a word (U+2581).
 const WORD_START: char = '▁';
 
-pub(crate) fn build(metadata: Metadata<'_>) -> Result<Tokenizer, Error> {
-    if let Some(document) = metadata.str("tokenizer.huggingface.json")? {
-        let in_key = |e: Error| e.in_file(place(metadata, "tokenizer.huggingface.json"));
-        return json::build(&json::parse(document.as_bytes()).map_err(in_key)?, None).map_err(in_key);
-    }
-    match metadata.require_str("tokenizer.ggml.model")? {
-        "bert" => word_piece(metadata).map_err(|e| match e {
-            Error::Metadata(e) => Error::Metadata(e),
-            e => e.in_file(metadata.file()),
-        }),
-        other => Err(Error::Unsupported {
-            place: place(metadata, "tokenizer.ggml.model"),
-            found: quote(other),
-            supported: Tokenizer::SUPPORTED_GGUF,
-        }),
-    }
-}
+pub(super) fn word_piece(metadata: Metadata<'_>) -> Result<Tokenizer, Error> {
+    let tokens = Tokens::read(metadata)?;
+    let type_of = |id: u32| tokens.type_of(id);
 
-fn place(metadata: Metadata<'_>, key: &str) -> String {
-    format!("{}: key `{key}`", metadata.file())
-}
-
-const TOKENS: &str = "key `tokenizer.ggml.tokens`";
-
-fn word_piece(metadata: Metadata<'_>) -> Result<Tokenizer, Error> {
-    let stored = metadata.require_strings("tokenizer.ggml.tokens")?;
-    let types = metadata.i32s("tokenizer.ggml.token_type")?;
-    if stored.len() > MAX_IDS {
-        return Err(Error::unexpected(TOKENS, format!("at most {MAX_IDS} tokens"), stored.len().to_string()));
-    }
-    if let Some(types) = types.as_ref().filter(|types| types.len() != stored.len()) {
-        let expected = format!("an entry for each of the {} tokens", stored.len());
-        return Err(Error::unexpected("key `tokenizer.ggml.token_type`", expected, types.len().to_string()));
-    }
-    let type_of = |id: usize| types.as_ref().and_then(|types| types.get(id).copied());
-
-    let mut vocabulary = Vocabulary::with_capacity(stored.len());
+    let mut vocabulary = Vocabulary::with_capacity(tokens.stored.len());
     let (mut token, mut capitalised) = (String::new(), 0);
-    for (id, stored) in (0u32..).zip(stored) {
-        restore(stored, type_of(id as usize), &mut token);
+    for (id, &stored) in (0u32..).zip(&tokens.stored) {
+        restore(stored, type_of(id), &mut token);
         let is_word = !token.starts_with("##") && !is_bracketed(&token);
         capitalised += usize::from(is_word && token.bytes().any(|byte| byte.is_ascii_uppercase()));
         // A mark of its own may stand at the start of a continuing piece; its plain reading is then taken.
@@ -73,7 +37,7 @@ fn word_piece(metadata: Metadata<'_>) -> Result<Tokenizer, Error> {
     let strip_accents = metadata.bool("tokenizer.ggml.normalizer.strip_accents")?.unwrap_or(lowercase);
     let normalization = Normalization { clean_text: true, handle_chinese_chars: true, strip_accents, lowercase };
 
-    let special = Specials { metadata, vocabulary: &vocabulary };
+    let special = Specials { tokens: &tokens, vocabulary: &vocabulary };
     let unknown = special.require("unknown", &["unknown_token_id"], &["[UNK]", "<unk>"], 100)?;
     let cls = special.require("start", &["bos_token_id", "cls_token_id"], &["[CLS]", "<s>"], 101)?;
     // The name of the second key is misspelt in the format.
@@ -87,14 +51,14 @@ fn word_piece(metadata: Metadata<'_>) -> Result<Tokenizer, Error> {
     let mask = special.find(&["mask_token_id"], &["[MASK]", "<mask>"], 103)?;
 
     let named = [Some(unknown), Some(cls), Some(sep), pad, mask];
-    let is_added = |id: u32| match type_of(id as usize) {
+    let is_added = |id: u32| match type_of(id) {
         Some(kind) => matches!(kind, UNKNOWN | CONTROL | USER_DEFINED),
         None => named.contains(&Some(id)),
     };
     let added = (0..vocabulary.len() as u32)
         .filter(|id| is_added(*id))
         .filter_map(|id| {
-            let is_special = type_of(id as usize) != Some(USER_DEFINED);
+            let is_special = type_of(id) != Some(USER_DEFINED);
             let content = vocabulary.token(id).filter(|token| !token.is_empty())?;
             Some(AddedToken::from(content, is_special).normalized(false))
         })
@@ -106,7 +70,7 @@ fn word_piece(metadata: Metadata<'_>) -> Result<Tokenizer, Error> {
         unknown: vocabulary.token(unknown).unwrap_or_default().to_owned(),
         prefix: "##".to_owned(),
         max_word: 100,
-        template: Template { before: vec![cls], after: vec![sep] },
+        template: Template { before: vec![cls], after: vec![sep], pair: None },
         decoder: Some(tokenizers::decoders::wordpiece::WordPiece::default().into()),
         model_max_length: None,
         place: TOKENS,
@@ -135,23 +99,14 @@ fn is_bracketed(token: &str) -> bool {
 
 /// Finds special tokens: by key, by their usual text, by the id they have in the original BERT.
 struct Specials<'a> {
-    metadata: Metadata<'a>,
+    tokens: &'a Tokens<'a>,
     vocabulary: &'a Vocabulary,
 }
 
 impl Specials<'_> {
-    /// An id out of range is passed over, as the loaders of the format do.
     fn find(&self, keys: &[&str], texts: &[&str], usual: u32) -> Result<Option<u32>, Error> {
-        for key in keys {
-            let key = format!("tokenizer.ggml.{key}");
-            match self.metadata.u32(&key)? {
-                Some(id) if self.vocabulary.token(id).is_some() => return Ok(Some(id)),
-                Some(id) => {
-                    let tokens = self.vocabulary.len();
-                    tracing::warn!("{}: key `{key}`: id {id} is not below {tokens}; ignored", self.metadata.file());
-                }
-                None => {}
-            }
+        if let Some(id) = self.tokens.by_key(keys)? {
+            return Ok(Some(id));
         }
         let by_text = texts.iter().find_map(|text| self.vocabulary.model_id(text));
         Ok(by_text.or(Some(usual)).filter(|id| self.vocabulary.token(*id).is_some()))

@@ -1,17 +1,13 @@
 //! `tokenizer.json`, the format of the Hugging Face `tokenizers` library.
 
-use std::collections::HashSet;
+mod models;
+mod steps;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tokenizers::AddedToken;
 
-use crate::bert::Normalization;
 use crate::error::{Error, quote};
-use crate::template::Template;
 use crate::tokenizer::Tokenizer;
-use crate::vocabulary::Vocabulary;
-use crate::wordpiece::{WordPiece, Words};
 
 /// A value of the document with its path, so that errors can say where they are.
 pub(crate) struct Node<'a> {
@@ -22,6 +18,11 @@ pub(crate) struct Node<'a> {
 impl<'a> Node<'a> {
     pub(crate) fn root(path: &str, value: &'a Value) -> Self {
         Self { value, path: path.to_owned() }
+    }
+
+    /// The path of this value.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     /// The path of a member, present or not.
@@ -130,113 +131,13 @@ pub(crate) fn build(document: &Value, model_max_length: Option<usize>) -> Result
         None => return Err(model.require("type").err().unwrap_or_else(|| model.unexpected("a type"))),
     };
     match kind {
-        "WordPiece" => word_piece(&root, &model, model_max_length),
+        "WordPiece" => models::word_piece(&root, &model, model_max_length),
+        "BPE" => models::bpe(&root, &model, model_max_length),
+        "Unigram" => models::unigram(&root, &model, model_max_length),
         other => Err(Error::Unsupported {
             place: model.place("type"),
             found: quote(other),
             supported: Tokenizer::SUPPORTED_JSON,
         }),
     }
-}
-
-fn word_piece(root: &Node<'_>, model: &Node<'_>, model_max_length: Option<usize>) -> Result<Tokenizer, Error> {
-    let vocab = model.require("vocab")?;
-    let tokens = vocab.object()?;
-    let mut vocabulary = Vocabulary::with_capacity(tokens.len());
-    for (token, id) in tokens {
-        let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
-        let id = id.map_or_else(|| vocab.member(token).u32(), Ok)?;
-        vocabulary.insert(token, id, &vocab.path)?;
-    }
-    let added = added_tokens(root, &mut vocabulary)?;
-    let (normalizer, pre_tokenizer) = (root.member("normalizer"), root.member("pre_tokenizer"));
-    let words = if is_type(&normalizer, "BertNormalizer") && is_type(&pre_tokenizer, "BertPreTokenizer") {
-        Words::Bert(bert_normalization(&normalizer)?)
-    } else {
-        check_types(&normalizer, "normalizers", NORMALIZERS, MAX_DEPTH)?;
-        check_types(&pre_tokenizer, "pretokenizers", PRE_TOKENIZERS, MAX_DEPTH)?;
-        Words::Other(Box::new((normalizer.component()?, pre_tokenizer.component()?)))
-    };
-    let decoder = root.member("decoder");
-    check_types(&decoder, "", "WordPiece", 0)?;
-    let max_word = model.get("max_input_chars_per_word").map_or(Ok(100), |n| n.u32())?;
-    WordPiece {
-        added,
-        words,
-        unknown: model.get("unk_token").map_or(Ok("[UNK]"), |t| t.str())?.to_owned(),
-        prefix: model.get("continuing_subword_prefix").map_or(Ok("##"), |t| t.str())?.to_owned(),
-        max_word: usize::try_from(max_word).unwrap_or(usize::MAX),
-        template: Template::from_json(&root.member("post_processor"))?,
-        decoder: decoder.component()?,
-        model_max_length,
-        place: "model",
-        vocabulary,
-    }
-    .build()
-}
-
-/// The settings of a `BertNormalizer`; accents are stripped along with case unless it is said otherwise.
-fn bert_normalization(node: &Node<'_>) -> Result<Normalization, Error> {
-    let lowercase = node.require("lowercase")?.bool()?;
-    Ok(Normalization {
-        clean_text: node.require("clean_text")?.bool()?,
-        handle_chinese_chars: node.require("handle_chinese_chars")?.bool()?,
-        strip_accents: node.get("strip_accents").map_or(Ok(lowercase), |flag| flag.bool())?,
-        lowercase,
-    })
-}
-
-/// Reads `added_tokens` and enters them in the vocabulary.
-fn added_tokens(root: &Node<'_>, vocabulary: &mut Vocabulary) -> Result<Vec<AddedToken>, Error> {
-    let Some(list) = root.get("added_tokens") else { return Ok(vec![]) };
-    let (mut added, mut known) = (vec![], HashSet::new());
-    for node in list.elements()? {
-        let content = node.require("content")?;
-        let token = AddedToken {
-            content: content.str()?.to_owned(),
-            single_word: node.flag("single_word")?,
-            lstrip: node.flag("lstrip")?,
-            rstrip: node.flag("rstrip")?,
-            special: node.flag("special")?,
-            normalized: node.flag("normalized")?,
-        };
-        if token.content.is_empty() {
-            return Err(content.unexpected("a text that is not empty"));
-        }
-        if !known.insert(content.str()?) {
-            return Err(content.unexpected("a token that is not in the list already"));
-        }
-        vocabulary.insert_added(&token.content, node.require("id")?.u32()?, &node.path)?;
-        added.push(token);
-    }
-    Ok(added)
-}
-
-/// Components that the `tokenizers` crate can be trusted with: they have no settings, or none that could make it panic or
-/// hang. Patterns and precompiled tables, which could, do not occur with WordPiece.
-const NORMALIZERS: &str = "BertNormalizer, Lowercase, NFC, NFD, NFKC, NFKD, StripAccents, Strip, Sequence";
-const PRE_TOKENIZERS: &str = "BertPreTokenizer, Whitespace, WhitespaceSplit, Punctuation, Digits, Sequence";
-
-/// Sequences inside of one another: more than any file has.
-const MAX_DEPTH: usize = 8;
-
-fn is_type(node: &Node<'_>, name: &str) -> bool {
-    node.value.get("type").and_then(Value::as_str) == Some(name)
-}
-
-/// Checks that a component, and those of a sequence under `members`, is null or one of `supported`.
-fn check_types(node: &Node<'_>, members: &str, supported: &'static str, depth: usize) -> Result<(), Error> {
-    if node.value.is_null() {
-        return Ok(());
-    }
-    let name = node.require("type")?.str()?;
-    if !supported.split(", ").any(|one| one == name) || name == "Sequence" && depth == 0 {
-        return Err(Error::Unsupported { place: node.place("type"), found: quote(name), supported });
-    }
-    if name == "Sequence" {
-        for member in node.require(members)?.elements()? {
-            check_types(&member, members, supported, depth - 1)?;
-        }
-    }
-    Ok(())
 }
