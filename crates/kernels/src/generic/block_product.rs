@@ -58,6 +58,9 @@ pub(crate) unsafe trait BlockProduct<S: Simd> {
     /// How the weights must lie.
     const LAYOUT: Layout;
 
+    /// Whether a tile of three rows is fastest with its sums over blocks in memory.
+    const CROWDED: bool;
+
     /// Sets everything in `to` but the scale; `values` are the codes before they are rounded.
     unsafe fn store_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES], fine: bool);
 
@@ -84,6 +87,7 @@ pub(crate) struct WholeCodes;
 // SAFETY: only operations of `S` are used, whose host the caller vouches for.
 unsafe impl<S: Simd> BlockProduct<S> for WholeCodes {
     const LAYOUT: Layout = Layout::SignedPairs;
+    const CROWDED: bool = S::CROWDED;
 
     #[inline(always)]
     unsafe fn store_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES], _fine: bool) {
@@ -105,12 +109,12 @@ unsafe impl<S: Simd> BlockProduct<S> for WholeCodes {
         unsafe {
             let codes: [*const i16; ROWS] = rows.map(|row| (&raw const (*row).codes.whole).cast());
             let mut sums = [[S::splat_i32(0); PANELS]; ROWS];
-            // The first two pairs by themselves: before the loop, what is added to zero is not added.
+            // The first pair by itself: outside the loop, nothing is added to zero. Three a round then come out even.
             add_pairs::<S, ROWS, PANELS>(&mut sums, codes, weights, 0);
-            add_pairs::<S, ROWS, PANELS>(&mut sums, codes, weights, 1);
-            for pair in (2..BLOCK / 2).step_by(2) {
-                add_pairs::<S, ROWS, PANELS>(&mut sums, codes, weights, pair);
-                add_pairs::<S, ROWS, PANELS>(&mut sums, codes, weights, pair + 1);
+            for first in (1..BLOCK / 2).step_by(3) {
+                for pair in first..first + 3 {
+                    add_pairs::<S, ROWS, PANELS>(&mut sums, codes, weights, pair);
+                }
             }
             sums
         }
@@ -157,6 +161,7 @@ pub(crate) struct SplitCodes<D>(PhantomData<D>);
 // SAFETY: only operations of `S` and `D` are used, whose host the caller vouches for.
 unsafe impl<S: Simd, D: ByteDot<S>> BlockProduct<S> for SplitCodes<D> {
     const LAYOUT: Layout = Layout::OffsetFours;
+    const CROWDED: bool = false;
 
     #[inline(always)]
     unsafe fn store_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES], fine: bool) {

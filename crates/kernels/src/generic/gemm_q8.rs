@@ -3,6 +3,7 @@
 //! Both sides carry one scale per 32 values of K. Inside a block the product is exact integer arithmetic
 //! ([`BlockProduct`]); across blocks the sums are `f32`: `y = sum over blocks of (sum of a*w) * (scale_a * scale_w)`.
 
+use std::hint::black_box;
 use std::ops::Range;
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -83,6 +84,8 @@ unsafe fn tile<S: Simd, B: BlockProduct<S>, const ROWS: usize, const PANELS: usi
     unsafe {
         let rows: [*const QuantizedBlock; ROWS] = std::array::from_fn(|r| args.input.add((row + r) * args.blocks));
         let mut sums = [[S::splat(0.0); PANELS]; ROWS];
+        // In memory by a pointer that the compiler cannot see through, or else where the compiler likes.
+        let sums = if B::CROWDED && ROWS == 3 { &mut *black_box(&raw mut sums) } else { &mut sums };
         for block in blocks {
             let (mut rows, mut records) = (rows, weights);
             for row in &mut rows {

@@ -24,6 +24,9 @@ pub(crate) unsafe trait Simd: Copy {
     /// registers.
     const STRIP: usize;
 
+    /// Whether products of 16-bit numbers for three rows are fastest with all registers, the sums over blocks being in memory.
+    const CROWDED: bool = false;
+
     /// Reads sixteen values; `from` needs no alignment.
     unsafe fn load(from: *const f32) -> Self::F32;
     /// Reads sixteen IEEE half-precision values and widens them.

@@ -24,6 +24,7 @@ unsafe impl Simd for Avx2 {
     type Pair = __m256i;
 
     const STRIP: usize = 1;
+    const CROWDED: bool = true;
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self::F32 {
