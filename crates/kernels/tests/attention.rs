@@ -319,7 +319,7 @@ fn slopes_for_some_heads_are_refused() {
 }
 
 #[test]
-#[should_panic(expected = "the First row of an empty sequence")]
+#[should_panic(expected = "First of a sequence of 0 tokens")]
 fn the_first_row_of_an_empty_sequence_is_refused() {
     let mut executor = Executor::inline(Isa::Portable);
     let (qkv, queries, mut out) = (executor.matrix(1, 24), executor.matrix(2, 24), executor.matrix(2, 8));

@@ -337,6 +337,7 @@ fn unsuitable_weights_are_refused_with_the_facts() {
             WeightType::F32 => &f32::INFINITY.to_le_bytes(),
             WeightType::Bf16 => &[0x80, 0x7f],
             WeightType::F16 | WeightType::Q8_0 => &[0x00, 0x7c],
+            WeightType::Blocks(_) => panic!("has no bytes of infinity"),
         };
         // Column 64, the start of a Q8_0 block.
         for row in [11, 12, 49] {
