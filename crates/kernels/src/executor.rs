@@ -4,6 +4,7 @@
 
 mod attention;
 mod columns;
+mod some_rows;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -317,3 +317,19 @@ fn rows_of_some_tokens_are_gathered_sequence_by_sequence() {
     }
     assert!(Pooling::ALL.map(Pooling::rows) == [Rows::First, Rows::All, Rows::All, Rows::Last, Rows::All]);
 }
+
+#[test]
+fn rows_are_taken_and_added_back_by_their_numbers() {
+    let mut executor = Executor::inline(Isa::best());
+    let values: Vec<f32> = (0..12).map(|value| value as f32).collect();
+    let x = matrix_of(&mut executor, 4, 3, &values);
+    let mut taken = dirty(&mut executor, 3, 3);
+    executor.take_rows(&x, &[2, 0, 2], &mut taken);
+    assert_eq!([taken.row(0), taken.row(1), taken.row(2)], [&values[6..9], &values[..3], &values[6..9]]);
+    let mut sum = matrix_of(&mut executor, 4, 3, &[0.5; 12]);
+    executor.add_to_rows(&taken, &[3, 1, 3], &[1.0, -1.0, 2.0], &mut sum);
+    assert_eq!(sum.row(0), [0.5; 3]);
+    assert_eq!(sum.row(1), [0.5, -0.5, -1.5]);
+    assert_eq!(sum.row(2), [0.5; 3]);
+    assert_eq!(sum.row(3), [18.5, 21.5, 24.5]);
+}

@@ -167,7 +167,9 @@ impl Model {
         if pooling_type == Some(RANK) && loaded.scorer.is_none() {
             return Err(Error::config(path, key, "a head that scores, `cls.output.weight`", "none"));
         }
-        description.reranker = pooling_type == Some(RANK) || (pooling.is_none() && weights.has("cls.output.weight"));
+        // Of a decoder any may be asked for a score; an encoder has a head for it only if it was trained to.
+        let head = weights.has("cls.output.weight") || (!loaded.causal && loaded.scorer.is_some());
+        description.reranker = pooling_type == Some(RANK) || (pooling.is_none() && head);
         description.rerank_template = metadata.str("tokenizer.chat_template.rerank")?.map(str::to_owned);
         Ok(Model::new(description, tokenizer, loaded))
     }

@@ -102,6 +102,33 @@ impl<'a> Weights<'a> {
             .map_err(|source| self.unusable(&name, source))
     }
 
+    /// The linear layers of several experts, which one tensor has: `(inputs, outputs)` of each.
+    ///
+    /// # Panics
+    /// If the number of experts, of inputs or of outputs is zero.
+    pub(crate) fn experts(
+        &self,
+        name: &str,
+        layout: ExpertLayout,
+        experts: usize,
+        (inputs, outputs): (usize, usize),
+    ) -> Result<Vec<Linear>, Error> {
+        let [count, columns, rows] = [experts, inputs, outputs].map(|size| size as u64);
+        let tensor = match layout {
+            ExpertLayout::Stacked => self.require(name, &[count, rows, columns])?,
+            ExpertLayout::Flat => self.require(name, &[count * rows, columns])?,
+            ExpertLayout::Transposed => self.require(name, &[count * columns, rows])?,
+        };
+        let ty = self.weight_type(&tensor)?;
+        let linear = |bytes: &[u8]| {
+            let turned = matches!(layout, ExpertLayout::Transposed).then(|| transposed(bytes, inputs, outputs));
+            let matrix = RawMatrix::new(turned.as_deref().unwrap_or(bytes), ty, outputs, inputs)?;
+            Linear::pack(&[(matrix, None)], self.threads)
+        };
+        let each = tensor.bytes.chunks_exact(tensor.bytes.len() / experts);
+        each.map(linear).collect::<Result<_, _>>().map_err(|source| self.unusable(name, source))
+    }
+
     /// Queries, keys and values of a layer as one projection, from one matrix (`attn_qkv`) or from three. Files that keep the
     /// weights in one may still keep the biases in three.
     pub(crate) fn query_key_value(&self, layer: usize, inputs: usize, heads: &Heads) -> Result<Linear, Error> {
@@ -259,6 +286,28 @@ impl<'a> Weights<'a> {
     fn unusable(&self, name: &str, source: WeightError) -> Error {
         Error::Weight { path: self.source.path().to_owned(), name: name.to_owned(), source }
     }
+}
+
+/// How the matrices of several experts lie in one tensor.
+#[derive(Clone, Copy)]
+pub(crate) enum ExpertLayout {
+    /// A dimension for the experts, one for the outputs, one for the inputs: GGUF.
+    Stacked,
+    /// The outputs of all experts one after the other.
+    Flat,
+    /// The same with each matrix turned, its inputs one after the other.
+    Transposed,
+}
+
+/// A matrix of `rows` rows turned into one of `columns` rows, whatever the size of its elements.
+fn transposed(bytes: &[u8], rows: usize, columns: usize) -> Vec<u8> {
+    let size = bytes.len() / (rows * columns);
+    let mut out = vec![0; bytes.len()];
+    for (index, element) in bytes.chunks_exact(size).enumerate() {
+        let (row, column) = (index / columns, index % columns);
+        out[(column * rows + row) * size..][..size].copy_from_slice(element);
+    }
+    out
 }
 
 /// A shape without leading ones: writers differ in whether they keep the outer dimension of a single row.

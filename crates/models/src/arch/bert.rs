@@ -81,7 +81,7 @@ const ROBERTA: [&str; 3] = ["roberta", "xlm-roberta", "camembert"];
 
 fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
     let model_type = config.string(&["model_type"])?.unwrap_or_default();
-    let absolute = config.string(&["position_embedding_type"])?.is_none_or(|ty| ty != "alibi");
+    let absolute = config.string(&["position_embedding_type"])?.is_none_or(|ty| !["alibi", "rotary"].contains(&ty));
     Ok(absolute && (ROBERTA.contains(&model_type) || ["bert", "distilbert"].contains(&model_type)))
 }
 

@@ -2,7 +2,12 @@
 
 pub(crate) mod bert;
 pub(crate) mod gemma_embedding;
+pub(crate) mod gte;
+pub(crate) mod jina_bert_v2;
+pub(crate) mod jina_bert_v3;
 pub(crate) mod llama;
+pub(crate) mod modern_bert;
+pub(crate) mod nomic_bert;
 pub(crate) mod qwen2;
 pub(crate) mod qwen3;
 
@@ -72,8 +77,19 @@ pub(crate) struct Architecture {
 }
 
 /// Every architecture that this version runs.
-pub(crate) static ARCHITECTURES: &[Architecture] =
-    &[bert::ARCHITECTURE, gemma_embedding::ARCHITECTURE, llama::ARCHITECTURE, qwen2::ARCHITECTURE, qwen3::ARCHITECTURE];
+pub(crate) static ARCHITECTURES: &[Architecture] = &[
+    bert::ARCHITECTURE,
+    gemma_embedding::ARCHITECTURE,
+    gte::ARCHITECTURE,
+    jina_bert_v2::ARCHITECTURE,
+    jina_bert_v3::ARCHITECTURE,
+    llama::ARCHITECTURE,
+    modern_bert::ARCHITECTURE,
+    nomic_bert::ARCHITECTURE,
+    nomic_bert::MIXTURE,
+    qwen2::ARCHITECTURE,
+    qwen3::ARCHITECTURE,
+];
 
 /// The names of all architectures that this version runs, as GGUF files spell them.
 pub fn supported_architectures() -> impl Iterator<Item = &'static str> {

@@ -2,6 +2,9 @@
 
 use docent_kernels::{Activation, Epilogue, Executor, Linear, Matrix};
 
+use crate::Error;
+use crate::weights::Weights;
+
 /// Two linear layers with an activation between them, or three with a gate.
 pub(crate) enum FeedForward {
     /// `W_down f(W_up x)`
@@ -10,7 +13,35 @@ pub(crate) enum FeedForward {
     Gated { gate: Linear, up: Linear, down: Linear, activation: Activation },
 }
 
+/// Where the gate is in a matrix that has it and the projection up one above the other.
+#[derive(Clone, Copy)]
+pub(crate) enum Gate {
+    First,
+    Second,
+}
+
 impl FeedForward {
+    /// A gated block of layer `layer` whose `ffn_up` has the gate too: `2 * inner` rows.
+    pub(crate) fn gated_in_one(
+        weights: &Weights<'_>,
+        layer: usize,
+        (hidden, inner): (usize, usize),
+        gate: Gate,
+        activation: Activation,
+    ) -> Result<Self, Error> {
+        let half = |first: bool| {
+            let rows = if first { 0..inner } else { inner..2 * inner };
+            weights.linear_part(&format!("blk.{layer}.ffn_up"), hidden, 2 * inner, rows)
+        };
+        let gate_first = matches!(gate, Gate::First);
+        Ok(FeedForward::Gated {
+            gate: half(gate_first)?,
+            up: half(!gate_first)?,
+            down: weights.linear(&format!("blk.{layer}.ffn_down"), inner, hidden)?,
+            activation,
+        })
+    }
+
     /// `x + f(x)` for every row, of a block whose input is the residual itself.
     pub(crate) fn residual(&self, executor: &mut Executor, mut x: Matrix) -> Matrix {
         let inner = self.inner(executor, &x);

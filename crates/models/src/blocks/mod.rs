@@ -2,8 +2,11 @@
 
 mod attention;
 pub(crate) mod decoder;
+pub(crate) mod encoder;
+mod experts;
 mod feed_forward;
 pub(crate) mod position;
 
 pub(crate) use attention::{Attention, QueryKeyNorm};
-pub(crate) use feed_forward::FeedForward;
+pub(crate) use experts::{Expert, Experts};
+pub(crate) use feed_forward::{FeedForward, Gate};

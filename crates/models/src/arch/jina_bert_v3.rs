@@ -1,0 +1,120 @@
+//! jina-embeddings-v3 (Sturua et al., arXiv:2409.10173): an XLM-R whose positions turn queries and keys.
+//!
+//! The forward pass is that of [`encoder`] with `feed_forward(x) = W_down gelu(W_up x + b) + b'`. What is computed is the base model: the
+//! low-rank adapters for tasks, which a directory has beside it and llama.cpp's converter puts into files of their own, are not applied.
+
+use docent_kernels::{Activation, Heads};
+
+use super::{Architecture, Loaded, find, layer_and_part};
+use crate::Error;
+use crate::blocks::encoder::{self, Encoder, Inner};
+use crate::blocks::{Attention, FeedForward};
+use crate::settings::{ACTIVATIONS, HfConfig, Settings, Translation, activation};
+use crate::source::HfName;
+use crate::weights::Weights;
+
+pub(crate) const ARCHITECTURE: Architecture =
+    Architecture { name: "jina-bert-v3", recognises, translate, gguf_name, load };
+
+fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
+    let xlm_roberta = config.string(&["model_type"])? == Some("xlm-roberta");
+    Ok(xlm_roberta && config.string(&["position_embedding_type"])? == Some("rotary"))
+}
+
+fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
+    let config = to.config;
+    to.size("block_count", &["num_hidden_layers"])?;
+    to.size("embedding_length", &["hidden_size"])?;
+    to.size("feed_forward_length", &["intermediate_size"])?;
+    to.size("attention.head_count", &["num_attention_heads"])?;
+    to.float_or("attention.layer_norm_epsilon", &["layer_norm_eps"], 1e-5)?;
+    to.float_or("rope.freq_base", &["rotary_emb_base"], 10_000.0)?;
+    to.set_bool("attention.causal", "is_decoder", config.bool("is_decoder")?.unwrap_or(false));
+    // As RoBERTa counts: positions begin after that of the padding token.
+    let field = "max_position_embeddings";
+    let rows = config.size(&[field])?;
+    let skipped = config.optional_size(&["pad_token_id"])?.unwrap_or(1).saturating_add(1);
+    let positions = rows.checked_sub(skipped);
+    to.set_size("context_length", field, positions.ok_or_else(|| config.error(field, &format!("more than {skipped}"), rows))?)?;
+    let field = "hidden_act";
+    let name = config.string(&[field])?.unwrap_or("gelu");
+    if activation(name).is_none() {
+        return Err(config.error(field, ACTIVATIONS, format!("{name:?}")));
+    }
+    to.set_text(HIDDEN_ACTIVATION, field, name);
+    if let Some(tasks) = config.strings("lora_adaptations")? {
+        let tasks: Vec<String> = tasks.into_iter().map(str::to_owned).collect();
+        to.set_texts(ADAPTERS, "lora_adaptations", &tasks);
+    }
+    Ok(())
+}
+
+/// GGUF has no keys for these: every published model has the default, and files have no adapters within.
+const HIDDEN_ACTIVATION: &str = "hidden_activation";
+const ADAPTERS: &str = "adapters";
+
+fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
+    let sizes = encoder::sizes(settings, weights)?;
+    let (hidden, inner) = (sizes.hidden, sizes.feed_forward);
+    let heads = Heads::new(sizes.heads, sizes.head_dim(settings.path())?);
+    let activation = settings.activation(HIDDEN_ACTIVATION, Activation::Gelu)?;
+    let rotary = encoder::rotary(settings, "rope.freq_base", &heads, sizes.positions)?;
+    let attention = |layer: usize| {
+        let projection = weights.query_key_value(layer, hidden, &heads)?;
+        Ok(Attention { projection, heads: heads.clone(), norm: None })
+    };
+    let feed_forward = |layer: usize| {
+        Ok(Inner::FeedForward(FeedForward::Plain {
+            up: weights.linear(&format!("blk.{layer}.ffn_up"), hidden, inner)?,
+            down: weights.linear(&format!("blk.{layer}.ffn_down"), inner, hidden)?,
+            activation,
+        }))
+    };
+    let encoder = Encoder::load(settings, weights, &sizes, Some(rotary), attention, feed_forward)?;
+    // A pooler that embeddings do without.
+    weights.pass_over("cls");
+    if let Some(tasks) = settings.texts(ADAPTERS)? {
+        tracing::warn!(
+            "{}: the adapters for tasks ({}) are not applied; vectors are those of the base model",
+            settings.path().display(),
+            tasks.join(", ")
+        );
+    }
+    Ok(Loaded::encoder(encoder, sizes, None))
+}
+
+pub(crate) fn gguf_name(name: &str) -> HfName {
+    const TABLES: &[(&str, &str)] = &[
+        ("embeddings.word_embeddings", "token_embd"),
+        ("embeddings.token_type_embeddings", "token_types"),
+        ("emb_ln", "token_embd_norm"),
+        ("pooler.dense", "cls"),
+    ];
+    const LAYER: &[(&str, &str)] = &[
+        ("mixer.Wqkv", "attn_qkv"),
+        ("mixer.out_proj", "attn_output"),
+        ("norm1", "attn_output_norm"),
+        ("mlp.fc1", "ffn_up"),
+        ("mlp.fc2", "ffn_down"),
+        ("norm2", "layer_output_norm"),
+    ];
+    let name = name.strip_prefix("roberta.").unwrap_or(name);
+    if name.ends_with(".lora_A") || name.ends_with(".lora_B") || name.starts_with("lm_head.") {
+        return HfName::Unused;
+    }
+    // A weight with adapters beside it.
+    let (stem, kind) = match name.strip_suffix(".parametrizations.weight.original") {
+        Some(stem) => (stem, "weight"),
+        None => match name.rsplit_once('.') {
+            Some((stem, kind @ ("weight" | "bias"))) => (stem, kind),
+            _ => return HfName::Unknown,
+        },
+    };
+    if let Some(gguf) = find(TABLES, stem) {
+        return HfName::Gguf(format!("{gguf}.{kind}"));
+    }
+    match layer_and_part(stem, &["encoder.layers."]).and_then(|(index, part)| Some((index, find(LAYER, part)?))) {
+        Some((index, gguf)) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
+        None => HfName::Unknown,
+    }
+}
