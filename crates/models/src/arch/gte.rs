@@ -20,8 +20,7 @@ use crate::settings::{ACTIVATIONS, HfConfig, Settings, Translation, activation};
 use crate::source::HfName;
 use crate::weights::Weights;
 
-pub(crate) const ARCHITECTURE: Architecture =
-    Architecture { name: "gte-new", recognises, translate, gguf_name, load };
+pub(crate) const ARCHITECTURE: Architecture = Architecture { name: "gte-new", recognises, translate, gguf_name, load };
 
 fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
     let named = matches!(config.string(&["model_type"])?, Some("new" | "gte"));

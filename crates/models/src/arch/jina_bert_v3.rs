@@ -35,7 +35,11 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     let rows = config.size(&[field])?;
     let skipped = config.optional_size(&["pad_token_id"])?.unwrap_or(1).saturating_add(1);
     let positions = rows.checked_sub(skipped);
-    to.set_size("context_length", field, positions.ok_or_else(|| config.error(field, &format!("more than {skipped}"), rows))?)?;
+    to.set_size(
+        "context_length",
+        field,
+        positions.ok_or_else(|| config.error(field, &format!("more than {skipped}"), rows))?,
+    )?;
     let field = "hidden_act";
     let name = config.string(&[field])?.unwrap_or("gelu");
     if activation(name).is_none() {

@@ -218,10 +218,7 @@ fn windows(settings: &Settings<'_>, layers: usize) -> Result<(Mask, Vec<bool>), 
         Some(0) => Err(settings.error(key, "at least 1", 0)),
         Some(window) => {
             let half = window / 2;
-            Ok((
-                Mask::Window { left: half, right: half },
-                settings.window_layers(layers, PERIOD, Whole::First)?,
-            ))
+            Ok((Mask::Window { left: half, right: half }, settings.window_layers(layers, PERIOD, Whole::First)?))
         }
     }
 }

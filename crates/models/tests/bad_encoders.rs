@@ -1,0 +1,270 @@
+//! GGUF files of the encoders after BERT that are sound containers but no sound models: one line with file, place, expected and found.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use docent_gguf::{Gguf, OwnedValue, TensorType, WriteError, Writer};
+use docent_kernels::ThreadPool;
+use docent_models::Model;
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+
+/// The tensors of a model: dimensions, type, bytes.
+type Tensors = BTreeMap<String, (Vec<u64>, TensorType, Vec<u8>)>;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/encoders").join(name)
+}
+
+fn message(path: &Path) -> String {
+    let message = Model::open(path, &ThreadPool::new(1)).expect_err("a damaged model").to_string();
+    assert_eq!(message.lines().count(), 1, "{message}");
+    message
+}
+
+/// The message for a GGUF model with other metadata or tensors.
+fn damaged(name: &str, metadata: &[(&str, Option<OwnedValue>)], damage: impl FnOnce(&mut Tensors)) -> String {
+    let gguf = Gguf::open(fixture(name).join("model.gguf")).unwrap();
+    let mut writer = Writer::new();
+    for (key, value) in gguf.metadata().iter().filter(|(key, _)| metadata.iter().all(|(other, _)| other != key)) {
+        writer.metadata(key, OwnedValue::from(value)).unwrap();
+    }
+    for (key, value) in metadata {
+        if let Some(value) = value {
+            writer.metadata(*key, value.clone()).unwrap();
+        }
+    }
+    let contents = |tensor: docent_gguf::Tensor<'_>| {
+        (tensor.name().to_owned(), (tensor.dims().to_vec(), tensor.tensor_type(), tensor.bytes().to_vec()))
+    };
+    let mut tensors: Tensors = gguf.tensors().map(contents).collect();
+    damage(&mut tensors);
+    for (name, (dims, ty, _)) in &tensors {
+        writer.tensor(name.as_str(), dims, *ty).unwrap();
+    }
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("damaged.gguf");
+    writer.save::<WriteError>(&path, |info, sink| sink.write(&tensors[info.name()].2)).unwrap();
+    let message = message(&path);
+    assert!(message.contains("damaged.gguf"), "names no file: {message}");
+    message
+}
+
+/// The message for a directory with another value in config.json.
+fn with_field(name: &str, field: &str, value: Json) -> String {
+    let folder = TempDir::new().unwrap();
+    for entry in fs::read_dir(fixture(name)).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().is_file() {
+            fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+    }
+    fs::remove_file(folder.path().join("modules.json")).ok();
+    let path = folder.path().join("config.json");
+    let mut config: Json = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config[field] = value;
+    fs::write(path, config.to_string()).unwrap();
+    message(folder.path())
+}
+
+#[track_caller]
+fn says(message: &str, part: &str) {
+    assert!(message.contains(part), "{message:?} does not say {part:?}");
+}
+
+#[test]
+fn settings_out_of_range_or_at_odds_are_named() {
+    let table: [(&str, &str, OwnedValue, &str); 24] = [
+        ("modern-bert", "attention.sliding_window", 0u32.into(), "sliding_window: expected at least 1, found 0"),
+        (
+            "modern-bert",
+            "attention.sliding_window_pattern",
+            vec![false, true].into(),
+            "a value for each of 4 layers, found 2",
+        ),
+        ("modern-bert", "attention.head_count", 5u32.into(), "a divisor of the hidden size 24, found 5"),
+        ("modern-bert", "attention.head_count", 0u32.into(), "number of attention heads"),
+        (
+            "modern-bert",
+            "attention.head_count",
+            24u32.into(),
+            "rope.dimension_count: expected an even number up to 1, found 1",
+        ),
+        (
+            "modern-bert",
+            "attention.head_count_kv",
+            1u32.into(),
+            "head_count_kv: expected as many as there are heads, 3",
+        ),
+        (
+            "modern-bert",
+            "rope.dimension_count",
+            7u32.into(),
+            "rope.dimension_count: expected an even number up to 8, found 7",
+        ),
+        ("modern-bert", "rope.freq_base", 0f32.into(), "rope.freq_base: expected a number above 1"),
+        ("modern-bert", "rope.freq_base_swa", f32::NAN.into(), "rope.freq_base_swa: expected a number above 1"),
+        ("modern-bert", "hidden_activation", "mish".into(), "hidden_activation: expected gelu"),
+        ("modern-bert", "attention.causal", true.into(), "causal: expected false"),
+        (
+            "modern-bert",
+            "block_count",
+            5u32.into(),
+            "sliding_window_pattern: expected a value for each of 5 layers, found 4",
+        ),
+        ("modern-bert", "feed_forward_length", 10u32.into(), "blk.0.ffn_up.weight"),
+        (
+            "modern-bert-rerank",
+            "classifier.pooling_type",
+            3u32.into(),
+            "classifier.pooling_type: expected 1 (mean) or 2",
+        ),
+        ("nomic-bert", "rope.dimension_count", 10u32.into(), "an even number up to 8, found 10"),
+        ("nomic-bert", "context_length", 0u32.into(), "number of positions"),
+        ("nomic-bert-moe", "expert_count", 0u32.into(), "expert_count: expected 1 to 1024, found 0"),
+        ("nomic-bert-moe", "expert_count", u32::MAX.into(), "expert_count: expected 1 to 1024, found 4294967295"),
+        ("nomic-bert-moe", "expert_count", 3u32.into(), "ffn_up_exps.weight"),
+        ("nomic-bert-moe", "expert_used_count", 0u32.into(), "expert_used_count: expected 1 to the 4 experts, found 0"),
+        ("nomic-bert-moe", "expert_used_count", 5u32.into(), "expert_used_count: expected 1 to the 4 experts, found 5"),
+        ("nomic-bert-moe", "moe_every_n_layers", 1u32.into(), "moe_every_n_layers: expected at least 2, found 1"),
+        ("jina-bert-v2", "feed_forward_length", 7u32.into(), "blk.0.ffn_up.weight"),
+        ("gte-new", "rope.scaling.factor", f32::INFINITY.into(), "rope.scaling.factor: expected a number above 0"),
+    ];
+    for (name, key, value, expected) in table {
+        let architecture = name.trim_end_matches("-rerank");
+        let message = damaged(name, &[(&format!("{architecture}.{key}"), Some(value))], |_| {});
+        says(&message, expected);
+    }
+}
+
+#[test]
+fn settings_that_are_missing_are_named() {
+    for (name, key) in [
+        ("modern-bert", "attention.layer_norm_epsilon"),
+        ("nomic-bert", "attention.head_count"),
+        ("nomic-bert-moe", "expert_count"),
+        ("nomic-bert-moe", "expert_used_count"),
+        ("nomic-bert-moe", "moe_every_n_layers"),
+        ("jina-bert-v2", "block_count"),
+        ("jina-bert-v3", "feed_forward_length"),
+        ("gte-new", "context_length"),
+    ] {
+        says(&damaged(name, &[(&format!("{name}.{key}"), None)], |_| {}), key);
+    }
+}
+
+#[test]
+fn tensors_that_are_missing_are_named() {
+    for (name, tensor) in [
+        ("modern-bert", "blk.1.attn_norm.weight"),
+        ("modern-bert", "blk.0.ffn_norm.weight"),
+        ("modern-bert", "output_norm.weight"),
+        ("modern-bert", "token_embd_norm.weight"),
+        ("nomic-bert", "blk.1.ffn_gate.weight"),
+        ("nomic-bert", "token_embd.weight"),
+        ("nomic-bert-moe", "blk.1.ffn_gate_inp.weight"),
+        ("nomic-bert-moe", "blk.1.ffn_up_exps.weight"),
+        ("nomic-bert-moe", "blk.1.ffn_down_exps.weight"),
+        ("nomic-bert-moe", "blk.0.ffn_up.weight"),
+        ("jina-bert-v2", "blk.0.ffn_up.weight"),
+        ("jina-bert-v2", "blk.1.layer_output_norm.weight"),
+        ("jina-bert-v2-code", "blk.0.attn_k_norm.weight"),
+        ("jina-bert-v2-code", "blk.1.attn_q_norm.weight"),
+        ("jina-bert-v3", "blk.0.attn_output_norm.weight"),
+        ("gte-new", "blk.0.ffn_down.weight"),
+    ] {
+        let message = damaged(name, &[], |tensors| drop(tensors.remove(tensor).unwrap()));
+        says(&message, &format!("tensor `{tensor}` is missing"));
+    }
+    says(&damaged("nomic-bert", &[], |tensors| drop(tensors.remove("blk.0.attn_qkv.weight"))), "blk.0.attn_q.weight");
+}
+
+#[test]
+fn tensors_of_another_shape_are_named() {
+    for (name, tensor, dims) in [
+        // Half of the gate.
+        ("modern-bert", "blk.2.ffn_up.weight", vec![24, 20]),
+        ("modern-bert", "blk.0.attn_qkv.weight", vec![24, 48]),
+        ("modern-bert-rerank", "cls.weight", vec![24, 12]),
+        ("nomic-bert", "blk.0.ffn_gate.weight", vec![24, 21]),
+        // One expert fewer, one dimension fewer, turned.
+        ("nomic-bert-moe", "blk.1.ffn_up_exps.weight", vec![24, 20, 3]),
+        ("nomic-bert-moe", "blk.1.ffn_up_exps.weight", vec![24, 80]),
+        ("nomic-bert-moe", "blk.1.ffn_down_exps.weight", vec![24, 20, 4]),
+        ("nomic-bert-moe", "blk.1.ffn_gate_inp.weight", vec![24, 5]),
+        ("jina-bert-v2", "blk.0.ffn_up.weight", vec![24, 41]),
+        ("jina-bert-v2", "token_types.weight", vec![23, 2]),
+        ("jina-bert-v2-code", "blk.0.attn_q_norm.weight", vec![8]),
+        ("jina-bert-v3", "blk.1.attn_qkv.bias", vec![24]),
+        ("gte-new", "cls.weight", vec![24, 24]),
+        ("gte-new", "blk.0.ffn_up.weight", vec![30, 20]),
+    ] {
+        let message = damaged(name, &[], |tensors| {
+            let bytes = vec![0; dims.iter().product::<u64>() as usize * 4];
+            *tensors.get_mut(tensor).unwrap() = (dims.clone(), TensorType::F32, bytes);
+        });
+        says(&message, tensor);
+        says(&message, "expected shape");
+    }
+}
+
+#[test]
+fn an_expert_that_is_not_finite_is_named() {
+    let message = damaged("nomic-bert-moe", &[], |tensors| {
+        let bytes = &mut tensors.get_mut("blk.1.ffn_up_exps.weight").unwrap().2;
+        bytes[(24 * 20 * 2 + 24 * 3 + 5) * 4..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    });
+    says(&message, "blk.1.ffn_up_exps.weight");
+    says(&message, "row 3, column 5 is not a finite number");
+}
+
+#[test]
+fn fields_of_directories_are_named() {
+    for (name, field, value, expected) in [
+        ("modern-bert", "local_attention", json!(0), "local_attention: expected at least 1, found 0"),
+        (
+            "modern-bert",
+            "layer_types",
+            json!(["full_attention"]),
+            "layer_types: expected a type for each of 4 layers, found 1",
+        ),
+        ("modern-bert", "classifier_pooling", json!("max"), "classifier_pooling: expected \"mean\" or \"cls\""),
+        ("modern-bert", "hidden_activation", json!("mish"), "hidden_activation: expected gelu"),
+        ("modern-bert", "global_rope_theta", json!(1), "global_rope_theta: expected a number above 1"),
+        ("nomic-bert", "prenorm", json!(true), "prenorm: expected false"),
+        ("nomic-bert", "rotary_emb_interleaved", json!(true), "rotary_emb_interleaved: expected false"),
+        ("nomic-bert", "rotary_emb_fraction", json!(0.5), "rotary_emb_fraction: expected 1, found 0.5"),
+        (
+            "nomic-bert",
+            "activation_function",
+            json!("relu"),
+            "activation_function: expected \"swiglu\", found \"relu\"",
+        ),
+        ("nomic-bert-moe", "moe_top_k", json!(9), "moe_top_k: expected 1 to the 4 experts, found 9"),
+        ("nomic-bert-moe", "num_experts", json!(0), "num_experts: expected 1 to 1024, found 0"),
+        ("nomic-bert-moe", "num_experts", json!(5), "experts.mlp.w1"),
+        ("nomic-bert-moe", "moe_every_n_layers", json!(1), "moe_every_n_layers: expected at least 2, found 1"),
+        ("jina-bert-v2", "feed_forward_type", json!("swish"), "feed_forward_type: expected \"original\""),
+        ("jina-bert-v2", "position_embedding_type", json!("absolute"), "missing"),
+        ("jina-bert-v3", "max_position_embeddings", json!(1), "max_position_embeddings: expected more than 2"),
+        (
+            "gte-new",
+            "rope_scaling",
+            json!({"type": "dynamic", "factor": 2.0}),
+            "rope_scaling: expected the type \"ntk\"",
+        ),
+        (
+            "gte-new",
+            "rope_scaling",
+            json!({"type": "ntk", "factor": 0.5}),
+            "rope_scaling.factor: expected a number from 1 on",
+        ),
+        ("gte-new", "layer_norm_type", json!("rms_norm"), "layer_norm_type: expected \"layer_norm\""),
+        ("gte-new", "logn_attention_scale", json!(true), "logn_attention_scale: expected false"),
+    ] {
+        says(&with_field(name, field, value), expected);
+    }
+}

@@ -1,0 +1,170 @@
+//! Small encoders with random weights, as directories and as GGUF files, against PyTorch in `float32`.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use docent_kernels::{Executor, Isa, Matrix, Pooling, ThreadPool};
+use docent_models::{Batch, Model, ScoreKind};
+use serde::Deserialize;
+
+/// Each with the architecture of its files.
+const MODELS: [(&str, &str); 8] = [
+    ("modern-bert", "modern-bert"),
+    ("modern-bert-rerank", "modern-bert"),
+    ("nomic-bert", "nomic-bert"),
+    ("nomic-bert-moe", "nomic-bert-moe"),
+    ("jina-bert-v2", "jina-bert-v2"),
+    ("jina-bert-v2-code", "jina-bert-v2"),
+    ("jina-bert-v3", "jina-bert-v3"),
+    ("gte-new", "gte-new"),
+];
+
+#[derive(Deserialize)]
+struct Reference {
+    pooling: Option<String>,
+    positions: usize,
+    cases: Vec<Case>,
+    pairs: Vec<Pair>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    ids: Vec<u32>,
+    pooled: Vec<f32>,
+    /// Where GGUF cannot hold all of the model.
+    pooled_gguf: Option<Vec<f32>>,
+}
+
+#[derive(Deserialize)]
+struct Pair {
+    ids: Vec<u32>,
+    segments: Vec<u32>,
+    logit: f32,
+    logit_gguf: Option<f32>,
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/encoders").join(name)
+}
+
+fn reference(name: &str) -> Reference {
+    serde_json::from_slice(&std::fs::read(folder(name).join("reference.json")).unwrap()).unwrap()
+}
+
+/// Both forms of a model; of the second whether it is GGUF.
+fn forms(name: &str) -> [(Model, bool); 2] {
+    let open = |path: PathBuf| Model::open(path, &ThreadPool::new(1)).unwrap_or_else(|error| panic!("{error}"));
+    [(open(folder(name)), false), (open(folder(name).join("model.gguf")), true)]
+}
+
+fn pooling(reference: &Reference) -> Pooling {
+    match reference.pooling.as_deref() {
+        Some("mean") => Pooling::Mean,
+        Some("cls") | None => Pooling::Cls,
+        Some(other) => panic!("{other}"),
+    }
+}
+
+fn rows(matrix: &Matrix) -> Vec<Vec<f32>> {
+    (0..matrix.rows()).map(|row| matrix.row(row).to_vec()).collect()
+}
+
+fn unit(vector: &[f32]) -> Vec<f64> {
+    let length = vector.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+    vector.iter().map(|&value| f64::from(value) / length).collect()
+}
+
+/// That two vectors have the same direction and, once of unit length, the same values.
+#[track_caller]
+fn close(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let (found, expected) = (unit(found), unit(expected));
+    let cosine: f64 = found.iter().zip(&expected).map(|(a, b)| a * b).sum();
+    let difference = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(cosine >= 0.999_99 && difference <= 2e-5, "{what}: cosine {cosine}, largest difference {difference}");
+}
+
+#[test]
+fn both_forms_give_the_vectors_of_pytorch() {
+    for (name, architecture) in MODELS {
+        let reference = reference(name);
+        for (model, gguf) in forms(name) {
+            let description = model.description();
+            assert_eq!(description.architecture, architecture);
+            assert_eq!(description.positions, reference.positions, "{name}");
+            assert_eq!(description.pooling, reference.pooling.as_ref().map(|_| pooling(&reference)), "{name}");
+            assert_eq!(description.unused_tensors, Vec::<String>::new(), "{name}");
+            let mut executor = Executor::inline(Isa::best());
+            for case in &reference.cases {
+                assert_eq!(model.tokenizer().ids(&case.text).unwrap(), case.ids, "{name}: {:?}", case.text);
+                let batch = Batch::new([&case.ids[..]]);
+                let found = model.pooled(&mut executor, &batch, pooling(&reference)).unwrap();
+                let expected = case.pooled_gguf.as_ref().filter(|_| gguf).unwrap_or(&case.pooled);
+                close(found.row(0), expected, &format!("{name}, gguf {gguf}: {:?}", case.text));
+                executor.recycle(found);
+            }
+        }
+    }
+}
+
+#[test]
+fn both_forms_give_the_scores_of_pytorch() {
+    for (name, _) in MODELS {
+        let reference = reference(name);
+        for (model, gguf) in forms(name) {
+            assert_eq!(model.description().reranker, !reference.pairs.is_empty(), "{name}");
+            let kind = (!reference.pairs.is_empty()).then_some(ScoreKind::Logit);
+            assert_eq!(model.description().scores, kind, "{name}");
+            let mut executor = Executor::inline(Isa::best());
+            for pair in &reference.pairs {
+                let batch = Batch::new([&pair.ids[..]]).with_segments(pair.segments.clone());
+                let found = model.scores(&mut executor, &batch, None).unwrap().row(0)[0];
+                let expected = pair.logit_gguf.filter(|_| gguf).unwrap_or(pair.logit);
+                assert!((found - expected).abs() <= 1e-4, "{name}, gguf {gguf}: {found}, expected {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_has_the_same_bits_alone_in_any_batch_and_on_any_number_of_threads() {
+    for (name, _) in MODELS {
+        let reference = reference(name);
+        let [_, (model, _)] = forms(name);
+        let texts: Vec<&[u32]> = reference.cases.iter().map(|case| &case.ids[..]).collect();
+        let mut executor = Executor::inline(Isa::best());
+        for pooling in [Pooling::Cls, Pooling::Mean, Pooling::Last] {
+            let mut alone = Vec::new();
+            for text in &texts {
+                let pooled = model.pooled(&mut executor, &Batch::new([*text]), pooling).unwrap();
+                alone.extend(rows(&pooled));
+                executor.recycle(pooled);
+            }
+            let together = model.pooled(&mut executor, &Batch::new(texts.iter().copied()), pooling).unwrap();
+            assert_eq!(rows(&together), alone, "{name}: {pooling:?}");
+            let mut pool = Executor::on_pool(Isa::best(), Arc::new(ThreadPool::new(3)));
+            let backwards = model.pooled(&mut pool, &Batch::new(texts.iter().rev().copied()), pooling).unwrap();
+            let backwards: Vec<_> = rows(&backwards).into_iter().rev().collect();
+            assert_eq!(backwards, alone, "{name}: {pooling:?} on threads");
+            executor.recycle(together);
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_gives_the_vectors() {
+    for (name, _) in MODELS {
+        let reference = reference(name);
+        let [(model, _), _] = forms(name);
+        let case = reference.cases.iter().max_by_key(|case| case.ids.len()).unwrap();
+        for isa in Isa::available() {
+            let mut executor = Executor::inline(isa);
+            let batch = Batch::new([&case.ids[..]]);
+            let found = model.pooled(&mut executor, &batch, pooling(&reference)).unwrap();
+            close(found.row(0), &case.pooled, &format!("{name} on {isa}"));
+        }
+    }
+}
