@@ -26,13 +26,33 @@ pub(crate) fn build(dir: &Path) -> Result<Tokenizer, Error> {
         let in_file = |e: Error| e.in_file(dir.join("tokenizer.json").display().to_string());
         let mut document = json::parse(&bytes).map_err(in_file)?;
         config.amend(&mut document);
-        return json::build(&document, config.model_max_length).map_err(in_file);
+        let tokenizer = json::build(&document, config.model_max_length).map_err(in_file)?;
+        return end_of_text(dir, tokenizer);
     }
     let Some(bytes) = read(dir, "vocab.txt")? else {
         let source = io::Error::new(io::ErrorKind::NotFound, "no such file, and no vocab.txt either");
         return Err(Error::Io { path: dir.join("tokenizer.json"), source });
     };
     vocab_txt(&bytes, config).map_err(|e| e.in_file(dir.join("vocab.txt").display().to_string()))
+}
+
+/// Embedders of the Qwen family take the vector of `<|endoftext|>`, which their post-processor puts after every text. Where
+/// it is missing from the file, it is put there all the same if the model takes the last token's vector.
+fn end_of_text(dir: &Path, mut tokenizer: Tokenizer) -> Result<Tokenizer, Error> {
+    let Some(id) = tokenizer.id("<|endoftext|>").filter(|_| tokenizer.special_token_count() == 0) else {
+        return Ok(tokenizer);
+    };
+    let member = |name: &str, key: &str| -> Result<Option<Value>, Error> {
+        let Some(bytes) = read(dir, name)? else { return Ok(None) };
+        let document = json::parse(&bytes).map_err(|e| e.in_file(dir.join(name).display().to_string()))?;
+        Ok(document.get(key).cloned())
+    };
+    let model = member("config.json", "model_type")?;
+    let is_qwen = matches!(model.as_ref().and_then(Value::as_str), Some("qwen2" | "qwen3"));
+    if is_qwen && member("1_Pooling/config.json", "pooling_mode_lasttoken")? == Some(Value::Bool(true)) {
+        tokenizer.parts.template = Template::with_separator(vec![], vec![id], None);
+    }
+    Ok(tokenizer)
 }
 
 /// Reads a file, `None` if there is none.

@@ -90,14 +90,25 @@ impl Tokenizer {
 
     /// Reads the tokenizer of a GGUF file from its metadata.
     ///
-    /// The key `tokenizer.huggingface.json` is used where present, else `tokenizer.ggml.model` names the family. For `bert`
-    /// the vocabulary is turned back into BERT's own, and the text is normalised as `tokenizer.ggml.normalizer.lowercase` and
-    /// `.strip_accents` say; files without these keys, which are most, are taken for lower-casing unless more than one in a
-    /// hundred tokens has a capital letter. The other settings are BERT's, for the format has no place for them.
+    /// The key `tokenizer.huggingface.json` is used where present, else `tokenizer.ggml.model` names the family:
+    ///
+    /// - `bert`: the vocabulary is turned back into BERT's own, and the text is normalised as `normalizer.lowercase` and
+    ///   `.strip_accents` say; files without these keys, which are most, are taken for lower-casing unless more than one in a
+    ///   hundred tokens has a capital letter. The other settings are BERT's, for the format has no place for them.
+    /// - `t5`: Unigram. Models of BERT's architectures get `<s>` and `</s>` unless the flags say no, and spaces are treated as
+    ///   XLM-RoBERTa does also where `add_space_prefix` and `remove_extra_whitespaces` are both false, which converters
+    ///   write from unrelated settings.
+    /// - `llama`: SentencePiece BPE by scores.
+    /// - `gpt2`: byte-level BPE by merges; `pre` names how text is cut, with Qwen and ModernBERT after composition (NFC). One that is
+    ///   not known is an error; `default` is read as GPT-2's, with a warning.
+    /// - `whitespace`: BPE over the characters of words between spaces.
+    ///
+    /// Embedders of the Qwen family (`pooling_type` last) end with `<|endoftext|>` whatever the flags say.
     ///
     /// # Errors
     ///
-    /// No tokenizer or one of another family, a missing or misshapen key, an empty or contradictory vocabulary.
+    /// No tokenizer or one of another family, a missing or misshapen key, an empty or contradictory vocabulary, merges of
+    /// unknown tokens, scores that are not finite, normalisation rules that are corrupt.
     pub fn from_gguf(metadata: Metadata<'_>) -> Result<Self, Error> {
         gguf::build(metadata)
     }

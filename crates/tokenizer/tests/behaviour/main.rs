@@ -9,4 +9,6 @@ mod invariants;
 mod json;
 mod llama_cpp;
 mod long_texts;
+mod models;
+mod published;
 mod vocabularies;
