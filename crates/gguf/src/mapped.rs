@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -65,6 +65,24 @@ impl MappedFile {
         Ok(Self { path: path.to_owned(), map: Some(map) })
     }
 
+    /// Lets the operating system take back the memory of a range of bytes that will not be read again soon. They can be read as
+    /// before, at the price of fetching them anew. Does nothing where there is no such advice.
+    ///
+    /// # Panics
+    /// If the range is not inside the file.
+    pub fn release(&self, range: Range<usize>) {
+        assert!(range.start <= range.end && range.end <= self.len(), "{range:?} of {} bytes", self.len());
+        #[cfg(unix)]
+        if let Some(map) = self.map.as_ref().filter(|_| !range.is_empty()) {
+            // SAFETY: of a read-only mapping of a file the pages hold nothing but the file's bytes, so dropping them changes
+            // nothing that anybody can read.
+            let advised =
+                unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+            // It is advice: where it is not taken, memory stays in use.
+            drop(advised);
+        }
+    }
+
     /// The path it was opened by.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -108,6 +126,19 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert_eq!(&*mapped, b"first");
         assert_eq!(mapped.path(), path);
+    }
+
+    #[test]
+    fn released_bytes_are_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
+        fs::write(&path, &bytes).unwrap();
+        let mapped = MappedFile::open(&path).unwrap();
+        assert_eq!(&*mapped, bytes);
+        mapped.release(5_000..90_001);
+        mapped.release(0..0);
+        assert_eq!(&*mapped, bytes);
     }
 
     #[test]

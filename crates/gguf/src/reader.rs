@@ -202,6 +202,18 @@ impl Gguf {
         self.shards[at.shard as usize].tensor_bytes(at.index as usize)
     }
 
+    /// Lets the operating system take back the memory of a tensor that will not be read again soon
+    /// ([`MappedFile::release`]). Does nothing if there is no such tensor, or the file was not mapped.
+    pub fn release(&self, name: &str) {
+        let Some(at) = self.position(name).map(|position| self.tensors[position]) else { return };
+        let shard = &self.shards[at.shard as usize];
+        if let Data::Mapped(file) = &shard.data {
+            // The header's checks put the range inside the file, so its ends fit in a usize.
+            let Range { start, end } = shard.header.tensors[at.index as usize].data;
+            file.release(start as usize..end as usize);
+        }
+    }
+
     fn first(&self) -> &Shard {
         &self.shards[0]
     }

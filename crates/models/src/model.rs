@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use docent_gguf::Gguf;
 use docent_kernels::{Executor, Matrix, Pooling, Rows, ThreadPool};
@@ -145,7 +146,6 @@ impl Model {
         }
         let name = metadata.require_str("general.architecture")?;
         let architecture = arch::by_gguf_name(name).ok_or_else(|| unsupported(path, name))?;
-        let tokenizer = Tokenizer::from_gguf(metadata)?;
         let key = format!("{name}.pooling_type");
         let pooling_type = metadata.u32(&key)?;
         let pooling = match pooling_type {
@@ -157,9 +157,15 @@ impl Model {
             Some(found) => return Err(Error::config(path, key, "0 to 4", found.to_string())),
         };
         let settings = Settings::of_gguf(path, architecture.name, metadata);
-        let weights = Weights::new(&source, &tokenizer, threads);
-        let loaded = (architecture.load)(&settings, &weights)?;
-        let mut description = describe(path, architecture.name, Format::Gguf, &loaded, &weights);
+        let (tokenizer, (loaded, mut description)) = beside(
+            || Tokenizer::from_gguf(metadata),
+            |token| {
+                let weights = Weights::new(&source, token, threads);
+                let loaded = (architecture.load)(&settings, &weights)?;
+                let description = describe(path, architecture.name, Format::Gguf, &loaded, &weights);
+                Ok((loaded, description))
+            },
+        )?;
         if let Some(name) = metadata.str("general.name")? {
             name.clone_into(&mut description.name);
         }
@@ -168,7 +174,7 @@ impl Model {
             return Err(Error::config(path, key, "a head that scores, `cls.output.weight`", "none"));
         }
         // Of a decoder any may be asked for a score; an encoder has a head for it only if it was trained to.
-        let head = weights.has("cls.output.weight") || (!loaded.causal && loaded.scorer.is_some());
+        let head = gguf.tensor("cls.output.weight").is_some() || (!loaded.causal && loaded.scorer.is_some());
         description.reranker = pooling_type == Some(RANK) || (pooling.is_none() && head);
         description.rerank_template = metadata.str("tokenizer.chat_template.rerank")?.map(str::to_owned);
         Ok(Model::new(description, tokenizer, loaded))
@@ -187,15 +193,20 @@ impl Model {
             model_type.ok_or_else(|| config.error("model_type", "the name of an architecture", "nothing"))?;
         let architecture = arch::of_hugging_face(&config)?.ok_or_else(|| unsupported(config.path, model_type))?;
         let modules = SentenceTransformers::read(directory)?;
-        let tokenizer = Tokenizer::from_directory(path)?;
         let mut translation = Translation::new(config, architecture.name);
         (architecture.translate)(&mut translation)?;
         let translated = Translated::new(translation)?;
         let settings = translated.settings(&file, architecture.name);
         let source = Source::from_directory(path, architecture.gguf_name, &modules.dense)?;
-        let weights = Weights::new(&source, &tokenizer, threads);
-        let loaded = (architecture.load)(&settings, &weights)?;
-        let mut description = describe(path, architecture.name, Format::Safetensors, &loaded, &weights);
+        let (tokenizer, (loaded, mut description)) = beside(
+            || Tokenizer::from_directory(path),
+            |token| {
+                let weights = Weights::new(&source, token, threads);
+                let loaded = (architecture.load)(&settings, &weights)?;
+                let description = describe(path, architecture.name, Format::Safetensors, &loaded, &weights);
+                Ok((loaded, description))
+            },
+        )?;
         let advised = modules.max_seq_length.or(tokenizer.model_max_length()).filter(|&length| length > 0);
         description.max_length = advised.unwrap_or(usize::MAX).min(loaded.sizes.positions);
         description.pooling = modules.pooling;
@@ -309,6 +320,21 @@ impl Model {
         let scorer = self.scorer.as_ref().map_or(0, |scorer| scorer.head.bytes());
         self.network.bytes() + self.projection.bytes() + scorer
     }
+}
+
+/// Builds the tokenizer on a thread of its own while the weights are packed, which may ask for the id of a token: a vocabulary of
+/// a quarter of a million tokens takes as long as the weights.
+fn beside<T>(
+    tokenizer: impl FnOnce() -> Result<Tokenizer, docent_tokenizer::Error> + Send,
+    weights: impl FnOnce(&dyn Fn(&str) -> Option<u32>) -> Result<T, Error>,
+) -> Result<(Tokenizer, T), Error> {
+    let cell = OnceLock::new();
+    let loaded = std::thread::scope(|scope| {
+        scope.spawn(|| cell.get_or_init(tokenizer));
+        weights(&|text| cell.wait().as_ref().ok()?.id(text))
+    });
+    let tokenizer = cell.into_inner().expect("the thread has ended")?;
+    Ok((tokenizer, loaded?))
 }
 
 /// What `pooling_type` is in the files of rerankers.

@@ -8,7 +8,6 @@ use docent_gguf::codec;
 use docent_kernels::{
     BlockMatrix, EmbeddingTable, Heads, Linear, Norm, RawMatrix, ThreadPool, WeightError, WeightType,
 };
-use docent_tokenizer::Tokenizer;
 
 use crate::Error;
 use crate::source::{Source, TensorView};
@@ -18,19 +17,24 @@ const SUPPORTED: &str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q
 /// Hands an architecture its weights, each checked against the shape that the settings ask for.
 pub(crate) struct Weights<'a> {
     source: &'a Source,
-    tokenizer: &'a Tokenizer,
+    token: &'a (dyn Fn(&str) -> Option<u32> + 'a),
     threads: &'a ThreadPool,
     used: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Weights<'a> {
-    pub(crate) fn new(source: &'a Source, tokenizer: &'a Tokenizer, threads: &'a ThreadPool) -> Self {
-        Weights { source, tokenizer, threads, used: RefCell::default() }
+    /// `token` finds the id of a token by its text.
+    pub(crate) fn new(
+        source: &'a Source,
+        token: &'a (dyn Fn(&str) -> Option<u32> + 'a),
+        threads: &'a ThreadPool,
+    ) -> Self {
+        Weights { source, token, threads, used: RefCell::default() }
     }
 
     /// The row of a token that the vocabulary must have by exactly this text.
     pub(crate) fn token(&self, text: &str) -> Option<usize> {
-        self.tokenizer.id(text).map(|id| id as usize)
+        (self.token)(text).map(|id| id as usize)
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -62,10 +66,11 @@ impl<'a> Weights<'a> {
             return Linear::in_place(blocks).map_err(|source| self.unusable(stems[0].0, source));
         }
         let parts: Vec<_> = parts.iter().map(|(matrix, bias)| (*matrix, bias.as_deref())).collect();
-        Linear::pack(&parts, self.threads).map_err(|source| {
-            let names: Vec<String> = stems.iter().map(|(stem, _)| format!("{stem}.weight")).collect();
-            self.unusable(&names.join(", "), source)
-        })
+        let names = || stems.iter().map(|(stem, _)| format!("{stem}.weight"));
+        let packed = Linear::pack(&parts, self.threads)
+            .map_err(|source| self.unusable(&names().collect::<Vec<_>>().join(", "), source))?;
+        names().for_each(|name| self.source.release(&name));
+        Ok(packed)
     }
 
     /// Rows of a matrix of blocks, from row `first` on, left in the file.
@@ -125,6 +130,13 @@ impl<'a> Weights<'a> {
             let matrix = RawMatrix::new(turned.as_deref().unwrap_or(bytes), ty, outputs, inputs)?;
             Linear::pack(&[(matrix, None)], self.threads)
         };
+        if let (WeightType::Blocks(_), ExpertLayout::Stacked | ExpertLayout::Flat) = (ty, layout) {
+            let in_place = |expert: usize| {
+                let matrix = self.block_matrix(name, expert * outputs, outputs, inputs)?;
+                Linear::in_place(vec![(matrix, None)]).map_err(|source| self.unusable(name, source))
+            };
+            return (0..experts).map(in_place).collect();
+        }
         let each = tensor.bytes.chunks_exact(tensor.bytes.len() / experts);
         each.map(linear).collect::<Result<_, _>>().map_err(|source| self.unusable(name, source))
     }

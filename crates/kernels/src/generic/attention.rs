@@ -180,15 +180,13 @@ pub(crate) unsafe fn masked_attention<S: Simd>(job: &AttentionJob) {
             pack_values::<S>(job, &block);
             for head in 0..job.heads {
                 if queries < QUERY_ROWS {
-                    (0..queries).for_each(
-                        #[inline(always)]
-                        |row| tile::<S, 1>(job, &block, head, row..row + 1),
-                    );
+                    for row in 0..queries {
+                        tile::<S, 1>(job, &block, head, row..row + 1);
+                    }
                 } else {
-                    (0..queries).step_by(QUERY_ROWS).for_each(
-                        #[inline(always)]
-                        |row| tile::<S, QUERY_ROWS>(job, &block, head, row..queries.min(row + QUERY_ROWS)),
-                    );
+                    for row in (0..queries).step_by(QUERY_ROWS) {
+                        tile::<S, QUERY_ROWS>(job, &block, head, row..queries.min(row + QUERY_ROWS));
+                    }
                 }
             }
         }

@@ -151,6 +151,17 @@ impl Source {
         }
     }
 
+    /// Lets the operating system take back the memory of a tensor that will not be read again soon: it is packed, and the pages
+    /// of the file would only count twice.
+    pub(crate) fn release(&self, name: &str) {
+        match self {
+            Source::Gguf { gguf, .. } => gguf.release(name),
+            Source::Directory { files, names, .. } => {
+                names.get(name).into_iter().for_each(|name| files.release(name));
+            }
+        }
+    }
+
     /// The bytes of a tensor, kept alive on their own.
     pub(crate) fn shared_bytes(&self, name: &str) -> Option<SharedBytes> {
         match self {

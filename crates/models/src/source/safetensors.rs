@@ -156,6 +156,13 @@ impl Safetensors {
         Some(TensorView { name, shape: entry.shape.clone(), ty: entry.ty, bytes, plus_one: false })
     }
 
+    /// Lets the operating system take back the memory of a tensor that will not be read again soon.
+    pub(super) fn release(&self, name: &str) {
+        if let Some(entry) = self.tensors.get(name) {
+            self.shards[entry.shard].0.release(entry.bytes.clone());
+        }
+    }
+
     /// The bytes of a tensor, kept alive on their own.
     pub(super) fn shared_bytes(&self, name: &str) -> Option<SharedBytes> {
         let entry = self.tensors.get(name)?;

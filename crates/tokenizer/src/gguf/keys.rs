@@ -89,7 +89,10 @@ impl<'a> Tokens<'a> {
     /// Whether a token only fills a row of the embedding table. Some files call these user-defined.
     pub(super) fn is_padding(&self, id: u32) -> bool {
         self.stored.get(id as usize).is_some_and(|token| {
-            token.strip_prefix("[PAD").and_then(|rest| rest.strip_suffix(']')).is_some_and(|n| n == id.to_string())
+            token
+                .strip_prefix("[PAD")
+                .and_then(|rest| rest.strip_suffix(']'))
+                .is_some_and(|n| n.parse() == Ok(id) && !n.starts_with(['+', '0']) || n == "0" && id == 0)
         })
     }
 
