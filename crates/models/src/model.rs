@@ -9,7 +9,7 @@ use docent_kernels::{Executor, Matrix, Pooling, Rows, ThreadPool};
 use docent_tokenizer::Tokenizer;
 use serde_json::{Map, Value};
 
-use crate::arch::{self, Loaded, Network};
+use crate::arch::{self, Loaded, Network, modern_bert};
 use crate::head::{Head, ScoreKind, Scorer};
 use crate::pass::{Cache, Pass, Prefix};
 use crate::sentence_transformers::SentenceTransformers;
@@ -195,9 +195,13 @@ impl Model {
         let modules = SentenceTransformers::read(directory)?;
         let mut translation = Translation::new(config, architecture.name);
         (architecture.translate)(&mut translation)?;
+        if let Some(activation) = modules.scoring {
+            let file = directory.file("modules.json");
+            modern_bert::translate_modules(&mut translation, &file, architecture.name, (modules.pooling, activation))?;
+        }
         let translated = Translated::new(translation)?;
         let settings = translated.settings(&file, architecture.name);
-        let source = Source::from_directory(path, architecture.gguf_name, &modules.dense)?;
+        let source = Source::from_directory(path, architecture.gguf_name, &modules.weights)?;
         let (tokenizer, (loaded, mut description)) = beside(
             || Tokenizer::from_directory(path),
             |token| {
@@ -209,11 +213,12 @@ impl Model {
         )?;
         let advised = modules.max_seq_length.or(tokenizer.model_max_length()).filter(|&length| length > 0);
         description.max_length = advised.unwrap_or(usize::MAX).min(loaded.sizes.positions);
-        description.pooling = modules.pooling;
+        // What a reranker's head reads is no embedding.
+        description.pooling = modules.pooling.filter(|_| modules.scoring.is_none());
         description.normalize = modules.normalize;
         description.prompts = modules.prompts;
         let classifier = config.classes()?.iter().any(|class| class.ends_with("ForSequenceClassification"));
-        description.reranker = modules.pooling.is_none() && classifier;
+        description.reranker = modules.scoring.is_some() || (modules.pooling.is_none() && classifier);
         Ok(Model::new(description, tokenizer, loaded))
     }
 

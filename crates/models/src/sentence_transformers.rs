@@ -17,15 +17,26 @@ pub(crate) struct SentenceTransformers {
     pub(crate) normalize: Option<bool>,
     pub(crate) max_seq_length: Option<usize>,
     pub(crate) prompts: Prompts,
-    /// Matrices between pooling and the embedding, in order.
-    pub(crate) dense: Vec<DenseModule>,
+    /// Modules with weights of their own, in order: matrices between pooling and the embedding, or the head of a reranker.
+    pub(crate) weights: Vec<WeightModule>,
+    /// The activation of the head's first layer, by Hugging Face's name, if there is such a head.
+    pub(crate) scoring: Option<&'static str>,
 }
 
-/// A Dense module.
+/// A module with weights.
 #[derive(Debug)]
-pub(crate) struct DenseModule {
-    /// The folder that has its weights.
+pub(crate) struct WeightModule {
+    /// The folder that has them.
     pub(crate) folder: String,
+    /// What GGUF calls the layer.
+    pub(crate) gguf: String,
+}
+
+/// A layer after pooling.
+enum Layer {
+    /// A matrix, and the name of the activation behind it if there is one.
+    Dense(Option<&'static str>),
+    LayerNorm,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +73,7 @@ impl SentenceTransformers {
     /// If a module is of a kind that would change the vectors and is not known here, or a file is malformed.
     pub(crate) fn read(directory: Directory<'_>) -> Result<Self, Error> {
         let mut settings = SentenceTransformers::default();
+        let mut layers = Vec::new();
         if let Some(modules) = directory.json::<Vec<Module>>("modules.json")? {
             settings.normalize = Some(false);
             for Module { path, ty } in modules {
@@ -69,15 +81,20 @@ impl SentenceTransformers {
                     "Transformer" => {}
                     "Normalize" => settings.normalize = Some(true),
                     "Pooling" => settings.pooling = Some(read_pooling(directory, &path)?),
-                    "Dense" => settings.dense.push(read_dense(directory, path)?),
+                    "Dense" => layers.push((read_dense(directory, &path)?, path)),
+                    "LayerNorm" => {
+                        check_folder(directory, &path)?;
+                        layers.push((Layer::LayerNorm, path));
+                    }
                     kind => {
                         let file = directory.file("modules.json");
-                        let expected = "Transformer, Pooling, Dense or Normalize";
+                        let expected = "Transformer, Pooling, Dense, LayerNorm or Normalize";
                         return Err(Error::config(file, "type", expected, format!("{kind:?}")));
                     }
                 }
             }
         }
+        settings.name_layers(directory, layers)?;
         let config: SentenceBertConfig = directory.json("sentence_bert_config.json")?.unwrap_or_default();
         settings.max_seq_length = config.max_seq_length;
         let config: SentenceTransformersConfig =
@@ -96,6 +113,36 @@ impl SentenceTransformers {
             ));
         }
         Ok(settings)
+    }
+}
+
+impl SentenceTransformers {
+    /// Tells what the layers after pooling are for: matrices alone project embeddings; a dense layer, perhaps a norm, and a matrix are
+    /// the head of a reranker.
+    fn name_layers(&mut self, directory: Directory<'_>, layers: Vec<(Layer, String)>) -> Result<(), Error> {
+        let (kinds, folders): (Vec<Layer>, Vec<String>) = layers.into_iter().unzip();
+        let names: Vec<String> = match kinds[..] {
+            // GGUF numbers modules; transformer and pooling come before.
+            _ if kinds.iter().all(|kind| matches!(kind, Layer::Dense(None))) => {
+                (2..).map(|number| format!("dense_{number}")).take(kinds.len()).collect()
+            }
+            [Layer::Dense(Some(activation)), Layer::LayerNorm, Layer::Dense(None)] => {
+                self.scoring = Some(activation);
+                ["cls", "cls.norm", "cls.output"].map(str::to_owned).to_vec()
+            }
+            [Layer::Dense(Some(activation)), Layer::Dense(None)] => {
+                self.scoring = Some(activation);
+                ["cls", "cls.output"].map(str::to_owned).to_vec()
+            }
+            _ => {
+                let expected =
+                    "layers after pooling that are matrices alone, or Dense with activation, LayerNorm and Dense";
+                return Err(Error::config(directory.file("modules.json"), "type", expected, format!("{folders:?}")));
+            }
+        };
+        let modules = folders.into_iter().zip(names);
+        self.weights = modules.map(|(folder, gguf)| WeightModule { folder, gguf }).collect();
+        Ok(())
     }
 }
 
@@ -125,16 +172,21 @@ fn read_pooling(directory: Directory<'_>, path: &str) -> Result<Pooling, Error> 
     }
 }
 
-/// A Dense module that only multiplies.
-fn read_dense(directory: Directory<'_>, folder: String) -> Result<DenseModule, Error> {
-    check_folder(directory, &folder)?;
+/// A Dense module.
+fn read_dense(directory: Directory<'_>, folder: &str) -> Result<Layer, Error> {
+    const PREFIX: &str = "torch.nn.modules.";
+    check_folder(directory, folder)?;
     let name = format!("{folder}/config.json");
     let config: DenseConfig = directory.require_json(&name)?;
-    match config.activation_function.as_deref() {
-        None | Some("torch.nn.modules.linear.Identity") => Ok(DenseModule { folder }),
-        Some(found) => {
-            let expected = "torch.nn.modules.linear.Identity";
-            Err(Error::config(directory.file(&name), "activation_function", expected, format!("{found:?}")))
+    let function = config.activation_function.as_deref().unwrap_or("torch.nn.modules.linear.Identity");
+    match function.strip_prefix(PREFIX) {
+        Some("linear.Identity") => Ok(Layer::Dense(None)),
+        Some("activation.GELU") => Ok(Layer::Dense(Some("gelu"))),
+        Some("activation.ReLU") => Ok(Layer::Dense(Some("relu"))),
+        Some("activation.SiLU") => Ok(Layer::Dense(Some("silu"))),
+        _ => {
+            let expected = "torch.nn.modules.linear.Identity or torch.nn.modules.activation.GELU, ReLU or SiLU";
+            Err(Error::config(directory.file(&name), "activation_function", expected, format!("{function:?}")))
         }
     }
 }

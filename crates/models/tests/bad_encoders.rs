@@ -268,3 +268,53 @@ fn fields_of_directories_are_named() {
         says(&with_field(name, field, value), expected);
     }
 }
+
+/// The message for a copy of a directory that `damage` has gone over.
+fn directory(name: &str, damage: impl FnOnce(&Path)) -> String {
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.path().is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+    let folder = TempDir::new().unwrap();
+    copy(&fixture(name), folder.path());
+    damage(folder.path());
+    message(folder.path())
+}
+
+#[test]
+fn modules_of_a_head_that_cannot_be_are_named() {
+    const NAME: &str = "modern-bert-modules";
+    let write = |file: &str, text: &str| directory(NAME, |folder| fs::write(folder.join(file), text).unwrap());
+    let tanh = r#"{"activation_function": "torch.nn.modules.activation.Tanh"}"#;
+    says(&write("2_Dense/config.json", tanh), "activation_function: expected torch.nn.modules.linear.Identity");
+    // Two matrices with a norm between them.
+    says(&write("2_Dense/config.json", "{}"), "modules.json: type: expected layers after pooling that are");
+    says(&write("1_Pooling/config.json", r#"{"pooling_mode": "max"}"#), "pooling: expected cls or mean before a head");
+    says(&directory(NAME, |folder| fs::remove_dir_all(folder.join("3_LayerNorm")).unwrap()), "3_LayerNorm");
+    says(&directory(NAME, |folder| fs::remove_file(folder.join("4_Dense/model.safetensors")).unwrap()), "4_Dense");
+    let swapped = |folder: &Path| {
+        fs::copy(folder.join("4_Dense/model.safetensors"), folder.join("2_Dense/model.safetensors")).unwrap();
+    };
+    says(&directory(NAME, swapped), "2_Dense/linear.weight");
+    let other = directory("nomic-bert", |folder| {
+        let head = fixture(NAME);
+        for name in ["1_Pooling/config.json", "modules.json"] {
+            fs::copy(head.join(name), folder.join(name)).unwrap();
+        }
+        for module in ["2_Dense", "3_LayerNorm", "4_Dense"] {
+            fs::create_dir(folder.join(module)).unwrap();
+            for name in ["config.json", "model.safetensors"] {
+                fs::copy(head.join(module).join(name), folder.join(module).join(name)).unwrap();
+            }
+        }
+    });
+    says(&other, "no scoring head for the architecture nomic-bert");
+}

@@ -10,9 +10,10 @@ use docent_models::{Batch, Model, ScoreKind};
 use serde::Deserialize;
 
 /// Each with the architecture of its files.
-const MODELS: [(&str, &str); 8] = [
+const MODELS: [(&str, &str); 9] = [
     ("modern-bert", "modern-bert"),
     ("modern-bert-rerank", "modern-bert"),
+    ("modern-bert-modules", "modern-bert"),
     ("nomic-bert", "nomic-bert"),
     ("nomic-bert-moe", "nomic-bert-moe"),
     ("jina-bert-v2", "jina-bert-v2"),

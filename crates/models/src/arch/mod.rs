@@ -158,3 +158,49 @@ impl Sizes {
         Err(Error::config(path, "number of attention heads", expected, self.heads.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_of_hugging_face_files_are_known_with_every_prefix() {
+        for (architecture, hf, gguf) in [
+            ("modern-bert", "model.layers.11.mlp.Wi.weight", "blk.11.ffn_up.weight"),
+            ("modern-bert", "layers.0.attn.Wqkv.weight", "blk.0.attn_qkv.weight"),
+            ("modern-bert", "head.norm.weight", "cls.norm.weight"),
+            ("nomic-bert", "encoder.layers.3.mlp.fc12.weight", "blk.3.ffn_gate.weight"),
+            ("nomic-bert", "bert.emb_ln.bias", "token_embd_norm.bias"),
+            ("nomic-bert-moe", "encoder.layers.1.mlp.experts.mlp.w2", "blk.1.ffn_down_exps.weight"),
+            ("nomic-bert-moe", "encoder.layers.1.mlp.experts.bias", "blk.1.ffn_exps.bias"),
+            ("jina-bert-v2", "bert.encoder.layer.0.mlp.gated_layers.weight", "blk.0.ffn_up.weight"),
+            ("jina-bert-v2", "encoder.layer.0.layer_norm_1.bias", "blk.0.attn_norm_2.bias"),
+            ("jina-bert-v2", "encoder.layer.7.attention.self.value.bias", "blk.7.attn_v.bias"),
+            (
+                "jina-bert-v3",
+                "roberta.encoder.layers.2.mixer.Wqkv.parametrizations.weight.original",
+                "blk.2.attn_qkv.weight",
+            ),
+            ("jina-bert-v3", "roberta.encoder.layers.2.mixer.Wqkv.weight", "blk.2.attn_qkv.weight"),
+            ("gte-new", "new.encoder.layer.4.mlp.up_gate_proj.weight", "blk.4.ffn_up.weight"),
+            ("gte-new", "encoder.layer.4.attention.q_proj.bias", "blk.4.attn_q.bias"),
+        ] {
+            let name = (by_gguf_name(architecture).unwrap().gguf_name)(hf);
+            assert_eq!(name, HfName::Gguf(gguf.to_owned()), "{architecture}: {hf}");
+        }
+        for (architecture, hf) in [
+            ("modern-bert", "decoder.bias"),
+            ("nomic-bert", "cls.predictions.decoder.weight"),
+            ("jina-bert-v2", "cls.predictions.bias"),
+            ("jina-bert-v3", "roberta.emb_ln.parametrizations.weight.0.lora_A"),
+            ("gte-new", "lm_head.dense.weight"),
+        ] {
+            assert_eq!((by_gguf_name(architecture).unwrap().gguf_name)(hf), HfName::Unused, "{architecture}: {hf}");
+        }
+        for (architecture, hf) in
+            [("modern-bert", "layers.x.attn.Wo.weight"), ("gte-new", "encoder.layer.0.rms.weight")]
+        {
+            assert_eq!((by_gguf_name(architecture).unwrap().gguf_name)(hf), HfName::Unknown, "{architecture}: {hf}");
+        }
+    }
+}

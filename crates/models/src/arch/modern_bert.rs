@@ -14,6 +14,8 @@
 //! Every third layer, from the first on, attends to the whole sequence, the others to a window around each token and with
 //! positions that turn faster. The first layer has no norm before its attention: that of the embeddings comes just before it.
 
+use std::path::Path;
+
 use docent_kernels::{
     Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Pooling, Rotary,
 };
@@ -135,6 +137,26 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
         found => return Err(config.error(field, "\"mean\" or \"cls\"", format!("{found:?}"))),
     };
     to.set_size(CLASSIFIER_POOLING, field, pooling)
+}
+
+/// The settings of a head that is kept as modules of sentence-transformers, listed in `file`: the rerankers of the ettin family.
+pub(crate) fn translate_modules(
+    to: &mut Translation<'_>,
+    file: &Path,
+    architecture: &str,
+    (pooling, activation): (Option<Pooling>, &str),
+) -> Result<(), Error> {
+    if architecture != ARCHITECTURE.name {
+        let expected = format!("no scoring head for the architecture {architecture}");
+        return Err(Error::config(file, "type", expected, "a Dense module with an activation"));
+    }
+    let pooling = match pooling {
+        Some(Pooling::Mean) => MEAN,
+        Some(Pooling::Cls) => CLS,
+        found => return Err(Error::config(file, "pooling", "cls or mean before a head", format!("{found:?}"))),
+    };
+    to.set_text(CLASSIFIER_ACTIVATION, "activation_function", activation);
+    to.set_size(CLASSIFIER_POOLING, "pooling_mode", pooling)
 }
 
 /// The bases of both kinds of layers; newer files keep them in an object for each.

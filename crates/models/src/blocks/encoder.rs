@@ -41,6 +41,7 @@ pub(crate) struct Layer {
 }
 
 /// What comes after the attention.
+#[expect(clippy::large_enum_variant, reason = "there is one for each layer, and the weights lie elsewhere")]
 pub(crate) enum Inner {
     FeedForward(FeedForward),
     Experts(Experts),

@@ -17,7 +17,7 @@ pub(crate) use directory::Directory;
 pub(crate) use safetensors::Safetensors;
 
 use crate::Error;
-use crate::sentence_transformers::DenseModule;
+use crate::sentence_transformers::WeightModule;
 
 /// The tensors of a model, by GGUF name.
 pub(crate) enum Source {
@@ -67,23 +67,22 @@ impl Source {
         Source::Gguf { path: path.to_owned(), gguf: Arc::new(gguf) }
     }
 
-    /// Opens the weights of a Hugging Face directory, and those of its `dense` modules: GGUF numbers them from 2 on, after
-    /// transformer and pooling.
+    /// Opens the weights of a Hugging Face directory, and those of its `modules`.
     pub(crate) fn from_directory(
         path: &Path,
         rename: fn(&str) -> HfName,
-        dense: &[DenseModule],
+        modules: &[WeightModule],
     ) -> Result<Self, Error> {
         let mut files = Safetensors::open_directory(path)?;
-        for module in dense {
+        for module in modules {
             files.add_module(path, &module.folder)?;
         }
         let of_module = |name: &str| {
-            let number = dense
-                .iter()
-                .position(|module| name.strip_prefix(&module.folder).is_some_and(|rest| rest.starts_with('/')))?;
-            let part = name.rsplit_once("linear.").map_or("", |(_, part)| part);
-            Some(HfName::Gguf(format!("dense_{}.{part}", number + 2)))
+            let inside =
+                |module: &&WeightModule| name.strip_prefix(&module.folder).is_some_and(|rest| rest.starts_with('/'));
+            let module = modules.iter().find(inside)?;
+            let part = name.rsplit_once('.').map_or("", |(_, part)| part);
+            Some(HfName::Gguf(format!("{}.{part}", module.gguf)))
         };
         let files = Arc::new(files);
         let mut names = BTreeMap::new();
