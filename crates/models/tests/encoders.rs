@@ -1,4 +1,4 @@
-//! Small encoders with random weights, as directories and as GGUF files, against PyTorch in `float32`.
+//! Small encoders with random weights, as directories and as GGUF files, against `PyTorch` in `float32`.
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
