@@ -3,11 +3,11 @@
 use docent_gguf::{OwnedValue, WriteError, Writer};
 
 /// Collects keys and values. Setting a key again replaces its value and keeps its place, as in the converter's dictionary.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Keys(Vec<(String, OwnedValue)>);
 
 impl Keys {
-    fn set(&mut self, key: &str, value: impl Into<OwnedValue>) {
+    pub(crate) fn set(&mut self, key: &str, value: impl Into<OwnedValue>) {
         let value = value.into();
         match self.0.iter_mut().find(|(k, _)| k == key) {
             Some((_, old)) => *old = value,
@@ -54,6 +54,23 @@ impl Keys {
         if !values.is_empty() {
             self.set(key, values);
         }
+    }
+
+    pub(crate) fn f32s(&mut self, key: &str, values: Vec<f32>) {
+        if !values.is_empty() {
+            self.set(key, values);
+        }
+    }
+
+    pub(crate) fn u8s(&mut self, key: &str, values: Vec<u8>) {
+        if !values.is_empty() {
+            self.set(key, values);
+        }
+    }
+
+    /// The keys and values, in order.
+    pub(crate) fn into_entries(self) -> Vec<(String, OwnedValue)> {
+        self.0
     }
 
     pub(crate) fn add_to(self, writer: &mut Writer) -> Result<(), WriteError> {

@@ -6,7 +6,7 @@ use docent_kernels::Pooling;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::source::Directory;
+use crate::source::{Directory, HfName};
 use crate::{Error, Prompts};
 
 /// The settings of a repository; all absent if it is a plain transformers checkpoint.
@@ -30,6 +30,14 @@ pub(crate) struct WeightModule {
     pub(crate) folder: String,
     /// What GGUF calls the layer.
     pub(crate) gguf: String,
+}
+
+/// The GGUF name of a tensor that belongs to one of these modules.
+pub(crate) fn name_in_module(modules: &[WeightModule], name: &str) -> Option<HfName> {
+    let inside = |module: &&WeightModule| name.strip_prefix(&module.folder).is_some_and(|rest| rest.starts_with('/'));
+    let module = modules.iter().find(inside)?;
+    let part = name.rsplit_once('.').map_or("", |(_, part)| part);
+    Some(HfName::Gguf(format!("{}.{part}", module.gguf)))
 }
 
 /// A layer after pooling.

@@ -178,21 +178,50 @@ impl Translated {
 }
 
 /// A config.json on its way to GGUF's keys.
+#[derive(Clone)]
 pub(crate) struct Translation<'c> {
     pub(crate) config: HfConfig<'c>,
     architecture: &'static str,
     keys: Keys,
     fields: BTreeMap<String, &'static str>,
+    unwritten: BTreeMap<String, Unwritten>,
+}
+
+/// What a GGUF file is without a setting that it has no key for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unwritten {
+    /// The same model: its tensors carry the setting, or it is what readers take for granted.
+    Implied,
+    /// A model that gives the same embeddings but scores pairs otherwise.
+    ScoresDiffer,
+    /// Another model.
+    Refused,
 }
 
 impl<'c> Translation<'c> {
     pub(crate) fn new(config: HfConfig<'c>, architecture: &'static str) -> Self {
-        Translation { config, architecture, keys: Keys::default(), fields: BTreeMap::new() }
+        let (keys, fields, unwritten) = (Keys::default(), BTreeMap::new(), BTreeMap::new());
+        Translation { config, architecture, keys, fields, unwritten }
     }
 
     /// The keys so far, with the architecture's name in front.
     pub(crate) fn into_keys(self) -> Keys {
         self.keys
+    }
+
+    /// Marks a setting that stands in no file: it has no key there, or need not be said.
+    pub(crate) fn leave_unwritten(&mut self, key: &str, effect: Unwritten) {
+        self.unwritten.insert(format!("{}.{key}", self.architecture), effect);
+    }
+
+    /// What a file is without a setting that was marked so.
+    pub(crate) fn unwritten(&self, key: &str) -> Option<Unwritten> {
+        self.unwritten.get(key).copied()
+    }
+
+    /// The field of config.json behind a key.
+    pub(crate) fn field(&self, key: &str) -> Option<&'static str> {
+        self.fields.get(key).copied()
     }
 
     fn note(&mut self, key: &str, field: &'static str) -> String {

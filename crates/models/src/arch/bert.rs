@@ -23,7 +23,7 @@ use crate::Error;
 use crate::blocks::{Attention, FeedForward};
 use crate::head::{Head, ScoreKind, Scorer, Step};
 use crate::pass::Pass;
-use crate::settings::{ACTIVATIONS, HfConfig, Settings, Translation, activation};
+use crate::settings::{ACTIVATIONS, HfConfig, Settings, Translation, Unwritten, activation};
 use crate::source::HfName;
 use crate::weights::Weights;
 
@@ -109,6 +109,7 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     let positions = positions.ok_or_else(|| config.error(field, &format!("more than {skipped}"), rows))?;
     to.set_size("context_length", field, positions)?;
     to.set_size(POSITIONS_SKIPPED, "pad_token_id", skipped)?;
+    to.leave_unwritten(POSITIONS_SKIPPED, Unwritten::Implied);
 
     let field = "hidden_act";
     let name = config.string(&[field, "activation"])?.unwrap_or("gelu");
@@ -116,14 +117,18 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
         return Err(config.error(field, ACTIVATIONS, format!("{name:?}")));
     }
     to.set_text(HIDDEN_ACTIVATION, field, name);
+    // The forms of GELU differ by less than a file's rounding does.
+    let effect = if name.starts_with("gelu") { Unwritten::Implied } else { Unwritten::Refused };
+    to.leave_unwritten(HIDDEN_ACTIVATION, effect);
     if model_type == "distilbert" {
         to.set_text(CLASSIFIER_ACTIVATION, "model_type", "relu");
+        to.leave_unwritten(CLASSIFIER_ACTIVATION, Unwritten::ScoresDiffer);
     }
     Ok(())
 }
 
 /// Settings that GGUF has no keys for: files of this architecture have no such rows, and what they do not say is the rule.
-const POSITIONS_SKIPPED: &str = "position_embedding_skipped";
+pub(crate) const POSITIONS_SKIPPED: &str = "position_embedding_skipped";
 const HIDDEN_ACTIVATION: &str = "hidden_activation";
 const CLASSIFIER_ACTIVATION: &str = "classifier.activation";
 

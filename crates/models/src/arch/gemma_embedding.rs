@@ -19,7 +19,7 @@ use crate::blocks::decoder::{self, normalised};
 use crate::blocks::{Attention, FeedForward, QueryKeyNorm, position};
 use crate::head::{Head, Step};
 use crate::pass::Pass;
-use crate::settings::{HfConfig, Settings, Translation, Whole};
+use crate::settings::{HfConfig, Settings, Translation, Unwritten, Whole};
 use crate::source::HfName;
 use crate::weights::Weights;
 
@@ -115,17 +115,26 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
         return Err(config.error(field, "a number above 0", scalar));
     }
     to.set_float("attention.scale", field, 1.0 / scalar.sqrt());
+    if scalar == dim as f64 {
+        to.leave_unwritten("attention.scale", Unwritten::Implied);
+    }
+    let key = "attention.sliding_window_pattern";
     match config.strings("layer_types")? {
         Some(types) => {
             let in_window: Vec<bool> = types.iter().map(|&ty| ty == "sliding_attention").collect();
             if in_window.len() != layers {
                 return Err(config.error("layer_types", &format!("a type for each of {layers} layers"), types.len()));
             }
-            to.set_bools("attention.sliding_window_pattern", "layer_types", in_window);
+            if in_window.iter().enumerate().all(|(layer, &window)| window == (layer % PERIOD < PERIOD - 1)) {
+                to.leave_unwritten(key, Unwritten::Implied);
+            }
+            to.set_bools(key, "layer_types", in_window);
         }
         None => {
             let fields = &["sliding_window_pattern", "_sliding_window_pattern"];
-            to.size_or("attention.sliding_window_pattern", fields, PERIOD)?;
+            if to.size_or(key, fields, PERIOD)? == PERIOD {
+                to.leave_unwritten(key, Unwritten::Implied);
+            }
         }
     }
     for field in ["attn_logit_softcapping", "final_logit_softcapping"] {

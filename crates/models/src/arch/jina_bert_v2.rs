@@ -22,7 +22,7 @@ use crate::Error;
 use crate::blocks::encoder::{self, Encoder, Inner};
 use crate::blocks::{Attention, FeedForward, Gate, QueryKeyNorm};
 use crate::head::{Head, ScoreKind, Scorer, Step};
-use crate::settings::{ACTIVATIONS, HfConfig, Settings, Translation, activation};
+use crate::settings::{ACTIVATIONS, HfConfig, Settings, Translation, Unwritten, activation};
 use crate::source::HfName;
 use crate::weights::Weights;
 
@@ -60,6 +60,8 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
         found => return Err(config.error(field, "\"original\", \"geglu\" or \"reglu\"", format!("{found:?}"))),
     };
     to.set_text(HIDDEN_ACTIVATION, field, name);
+    let effect = if name.starts_with("gelu") { Unwritten::Implied } else { Unwritten::Refused };
+    to.leave_unwritten(HIDDEN_ACTIVATION, effect);
     Ok(())
 }
 

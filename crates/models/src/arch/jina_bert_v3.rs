@@ -9,7 +9,7 @@ use super::{Architecture, Loaded, find, layer_and_part};
 use crate::Error;
 use crate::blocks::encoder::{self, Encoder, Inner};
 use crate::blocks::{Attention, FeedForward};
-use crate::settings::{ACTIVATIONS, HfConfig, Settings, Translation, activation};
+use crate::settings::{ACTIVATIONS, HfConfig, Settings, Translation, Unwritten, activation};
 use crate::source::HfName;
 use crate::weights::Weights;
 
@@ -46,9 +46,12 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
         return Err(config.error(field, ACTIVATIONS, format!("{name:?}")));
     }
     to.set_text(HIDDEN_ACTIVATION, field, name);
+    let effect = if name.starts_with("gelu") { Unwritten::Implied } else { Unwritten::Refused };
+    to.leave_unwritten(HIDDEN_ACTIVATION, effect);
     if let Some(tasks) = config.strings("lora_adaptations")? {
         let tasks: Vec<String> = tasks.into_iter().map(str::to_owned).collect();
         to.set_texts(ADAPTERS, "lora_adaptations", &tasks);
+        to.leave_unwritten(ADAPTERS, Unwritten::Implied);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use docent_kernels::RotaryStyle;
 use super::{Architecture, Loaded};
 use crate::Error;
 use crate::blocks::decoder::{self, Variant};
-use crate::settings::{HfConfig, Settings, Translation};
+use crate::settings::{HfConfig, Settings, Translation, Unwritten};
 use crate::weights::Weights;
 
 pub(crate) const ARCHITECTURE: Architecture =
@@ -19,6 +19,12 @@ fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
 
 fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     decoder::translate(to)?;
+    // What readers make of the heads' number, unless the settings say otherwise.
+    if !to.config.has("head_dim") {
+        for key in ["attention.key_length", "attention.value_length"] {
+            to.leave_unwritten(key, Unwritten::Implied);
+        }
+    }
     let field = "is_causal";
     if let Some(causal) = to.config.bool(field)? {
         to.set_bool("attention.causal", field, causal);

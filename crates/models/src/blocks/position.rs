@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use docent_kernels::{Frequencies, Rotary, RotaryStyle, Yarn};
 
 use crate::Error;
-use crate::settings::{HfConfig, Settings, Translation};
+use crate::settings::{HfConfig, Settings, Translation, Unwritten};
 
 /// The base of the angles; 10000, as the paper has it, unless the settings say otherwise.
 pub(crate) fn base(settings: &Settings<'_>, key: &str) -> Result<f64, Error> {
@@ -106,6 +106,15 @@ pub(crate) fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// By how much each of the pairs of `dims` columns turns slower than `base` says, which GGUF carries as the tensor
+/// `rope_freqs.weight`; `None` if none does, or keys say it.
+pub(crate) fn factors(settings: &Settings<'_>, dims: usize, base: f64) -> Result<Option<Vec<f32>>, Error> {
+    let Some(llama3) = Llama3::read(settings)? else { return Ok(None) };
+    let plain = Frequencies::new(dims, base);
+    let stretched = llama3.stretch(plain.clone());
+    Ok(Some(plain.angles().iter().zip(stretched.angles()).map(|(plain, slow)| (plain / slow) as f32).collect()))
+}
+
 /// How Llama 3.1 stretches its angles: pairs that turn fast stay, slow ones turn slower by a factor, those between by part of it.
 ///
 /// GGUF carries the result, one factor for each pair, as the tensor `rope_freqs.weight`; these keys are only found in what a
@@ -135,6 +144,7 @@ impl Llama3 {
             let value = scaling.float(&[field])?.filter(|&value| value > 0.0);
             let value = value.ok_or_else(|| scaling.error(name, "a number above 0", "nothing of the kind"))?;
             to.set_float(key, name, value);
+            to.leave_unwritten(key, Unwritten::Implied);
         }
         Ok(())
     }

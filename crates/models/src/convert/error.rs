@@ -74,7 +74,7 @@ pub enum Error {
         /// Its type.
         module: String,
     },
-    /// A weight file is missing or damaged.
+    /// A setting, a weight or a weight file is missing, damaged or at odds with the others.
     #[error(transparent)]
     Source(#[from] crate::Error),
     /// The index names tensors that the shard does not hold.
@@ -87,33 +87,15 @@ pub enum Error {
         /// The file it should be in.
         shard: String,
     },
-    /// Tensors that the architecture needs are not there.
-    #[error("{}: {count} tensors missing, the first is `{first}`; expected the weights of a {family} with {layers} layers", dir.display())]
-    MissingTensors {
-        /// The directory.
-        dir: PathBuf,
-        /// The first of them, by its name in the GGUF file.
-        first: String,
-        /// All of them.
-        names: Vec<String>,
-        /// How many.
-        count: usize,
-        /// BERT or DistilBERT.
-        family: &'static str,
-        /// Layers according to the configuration.
-        layers: u32,
-    },
     /// A tensor that the architecture does not have; leaving it out could make another model of it.
-    #[error("{}: tensor `{name}` is no part of a {family} with {layers} layers", file.display())]
+    #[error("{}: tensor `{name}` is no part of a `{architecture}` model with these settings", file.display())]
     UnknownTensor {
-        /// The file.
+        /// The file or directory.
         file: PathBuf,
-        /// The tensor.
+        /// The tensor, by its name there or in GGUF.
         name: String,
-        /// BERT or DistilBERT.
-        family: &'static str,
-        /// Layers according to the configuration.
-        layers: u32,
+        /// The architecture by its name in GGUF.
+        architecture: &'static str,
     },
     /// Two tensors have the same meaning.
     #[error("{}: tensor `{name}`: expected one tensor for `{target}`, found another before it", file.display())]

@@ -185,7 +185,7 @@ impl Origin {
 }
 
 /// The last part of the path, also for `.` and the like.
-fn folder_name(dir: &Path) -> Option<String> {
+pub(super) fn folder_name(dir: &Path) -> Option<String> {
     let name = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned());
     name(dir).or_else(|| name(&dir.canonicalize().ok()?))
 }

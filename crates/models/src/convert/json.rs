@@ -56,27 +56,6 @@ impl Document {
         self.value.get(key).filter(|v| !v.is_null())
     }
 
-    /// A whole number from 1 to 2^31 - 1, the range of every dimension.
-    pub(super) fn dimension(&self, keys: &[&str], default: Option<u32>) -> Result<u32, Error> {
-        let found = keys.iter().find_map(|&key| self.get(key).map(|value| (key, value)));
-        match (found, default) {
-            (Some((key, value)), _) => match value.as_u64() {
-                Some(n @ 1..=0x7fff_ffff) => Ok(n as u32),
-                _ => Err(self.unusable(key, "a whole number from 1 to 2147483647", value)),
-            },
-            (None, Some(default)) => Ok(default),
-            (None, None) => Err(self.unusable(keys[0], "a whole number", &Json::Null)),
-        }
-    }
-
-    pub(super) fn text(&self, key: &str) -> Result<Option<&str>, Error> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Json::String(text)) => Ok(Some(text)),
-            Some(other) => Err(self.unusable(key, "a text", other)),
-        }
-    }
-
     pub(super) fn unusable(&self, key: &str, expected: &str, found: &Json) -> Error {
         let (path, key, expected) = (self.path.clone(), key.to_owned(), expected.to_owned());
         Error::Config { path, key, expected, found: short(found) }

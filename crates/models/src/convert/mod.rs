@@ -43,18 +43,19 @@
 //! ```
 
 mod card;
-mod config;
 mod error;
 mod general;
 mod json;
-mod names;
+mod model;
 mod naming;
+mod plan;
+mod reranker;
 mod source;
-mod special;
-mod tensors;
 #[cfg(test)]
 mod tests;
+mod values;
 mod vocabulary;
+mod write;
 
 use std::fmt;
 use std::path::Path;
@@ -64,15 +65,13 @@ use docent_gguf::{TensorType, Writer};
 
 use crate::keys::Keys;
 use card::Card;
-use config::Config;
 use general::General;
 use json::Document;
+use model::{Head, Model};
+use plan::Plan;
+use serde_json::Value as Json;
 use source::Source;
-use tensors::Plan;
 use vocabulary::Vocabulary;
-
-use crate::sentence_transformers::SentenceTransformers;
-use crate::source::Directory;
 
 pub use error::Error;
 
@@ -226,43 +225,52 @@ pub fn convert_with(
         return Err(Error::MissingFile { dir: hf_dir.to_owned(), expected: "config.json", hint });
     };
     let ty = options.output_type;
-    let config = Config::read(hf_dir, &document)?;
-    let source = Source::open(hf_dir)?;
-    let plan = Plan::new(hf_dir, &config, ty, source.tensors())?;
-    let vocabulary = Vocabulary::read(hf_dir, &document, plan.vocabulary_rows())?;
+    let Json::Object(fields) = &document.value else {
+        return Err(document.error("a JSON object", "another value".to_owned()));
+    };
+    let model = Model::read(hf_dir, &document, fields)?;
+    let mut source = Source::open(hf_dir)?;
+    for module in &model.modules.weights {
+        source.add_module(hf_dir, &module.folder)?;
+    }
+    let plan = Plan::new(&model, &source, ty)?;
+    if write::runs_as_it_is(&plan) {
+        write::check_directory(&model)?;
+    }
+    let vocabulary = Vocabulary::read(&model, &plan)?;
     let card = Card::load(hf_dir);
     let general = General::gather(hf_dir, &document.value, &card, options.name.as_deref(), plan.parameters());
 
     let mut keys = Keys::default();
-    keys.text("general.architecture", "bert");
+    keys.text("general.architecture", model.architecture.name);
     general.write(&mut keys);
-    config.write(&mut keys, ty);
-    keys.u32("tokenizer.ggml.token_type_count", config.token_types.max(1));
+    model.write(&mut keys, ty, &plan)?;
+    keys.u32("general.quantization_version", 2);
+    let mut settings_lost = vocabulary.lost.clone();
     vocabulary.write(&mut keys);
 
     let mut writer = Writer::new();
     keys.add_to(&mut writer)?;
     plan.describe(&mut writer)?;
-    plan.save(&writer, out, on_tensor)?;
+    plan.save(&model, &writer, out, on_tensor)?;
 
-    let settings_lost = settings_lost(&SentenceTransformers::read(Directory::new(hf_dir))?, config.context);
-    let pooler_lost =
-        !config.labels.is_empty() && plan.dropped.iter().any(|name| name.ends_with("pooler.dense.weight"));
+    settings_lost.extend(modules_lost(&model)?);
     Ok(Report {
         tensors: plan.tensors.len(),
         parameters: plan.parameters(),
         bytes: writer.n_bytes(),
         fallbacks: plan.fallbacks(ty),
+        pooler_lost: plan.head == Head::Classifier && plan.rows("cls.output.weight") == 1 && model.scores_differ(),
         dropped: plan.dropped,
-        pooler_lost,
         settings_lost,
     })
 }
 
 /// The settings of a sentence-transformers repository that the file cannot carry.
-fn settings_lost(settings: &SentenceTransformers, positions: u32) -> Vec<String> {
-    let limit = settings.max_seq_length.filter(|&limit| limit < positions as usize);
+fn modules_lost(model: &Model<'_>) -> Result<Vec<String>, Error> {
+    let positions = model.settings().size("context_length")?;
+    let limit = model.modules.max_seq_length.filter(|&limit| limit < positions);
     let limit = limit.map(|limit| format!("a limit of {limit} tokens"));
-    let prompts = settings.prompts.named.iter().filter(|(_, prompt)| !prompt.is_empty());
-    limit.into_iter().chain(prompts.map(|(name, prompt)| format!("the prompt {name} = {prompt:?}"))).collect()
+    let prompts = model.modules.prompts.named.iter().filter(|(_, prompt)| !prompt.is_empty());
+    Ok(limit.into_iter().chain(prompts.map(|(name, prompt)| format!("the prompt {name} = {prompt:?}"))).collect())
 }

@@ -15,6 +15,8 @@ pub(super) struct Source {
     files: Safetensors,
     /// Name and file of every tensor: file by file, by name within each.
     places: Vec<(PathBuf, String)>,
+    /// The same of modules.
+    modules: Vec<(PathBuf, String)>,
 }
 
 /// One tensor and the file it is in.
@@ -41,11 +43,29 @@ impl Source {
         };
         let mut places: Vec<(PathBuf, String)> = files.names().map(|name| (place(name), name.to_owned())).collect();
         places.sort();
-        Ok(Self { files, places })
+        Ok(Self { files, places, modules: Vec::new() })
     }
 
+    /// Adds the weights of a module of sentence-transformers, their names with `folder/` in front.
+    pub(super) fn add_module(&mut self, dir: &Path, folder: &str) -> Result<(), Error> {
+        self.files.add_module(dir, folder)?;
+        let (file, prefix) = (dir.join(folder).join("model.safetensors"), format!("{folder}/"));
+        let names = self.files.names().filter(|name| name.starts_with(&prefix));
+        let places: Vec<(PathBuf, String)> = names.map(|name| (file.clone(), name.to_owned())).collect();
+        // The converter writes what lies beside the model before the model itself.
+        self.modules.extend(places);
+        Ok(())
+    }
+
+    /// The tensors of the modules, then those of the model.
     pub(super) fn tensors(&self) -> impl Iterator<Item = RawTensor<'_>> {
-        self.places.iter().filter_map(|(file, name)| Some(RawTensor { file, view: self.files.tensor(name)? }))
+        let places = self.modules.iter().chain(&self.places);
+        places.filter_map(|(file, name)| Some(RawTensor { file, view: self.files.tensor(name)? }))
+    }
+
+    /// Another view of a tensor.
+    pub(super) fn again<'a>(&'a self, tensor: &RawTensor<'a>) -> Option<RawTensor<'a>> {
+        Some(RawTensor { file: tensor.file, view: self.files.tensor(tensor.view.name)? })
     }
 }
 
@@ -73,11 +93,6 @@ fn missing(dir: &Path) -> Error {
 }
 
 impl RawTensor<'_> {
-    /// Number of elements.
-    pub(super) fn elements(&self) -> u64 {
-        self.view.shape.iter().product() // the product was checked against the bytes
-    }
-
     /// Refuses types that weights are not stored in.
     pub(super) fn check_type(&self) -> Result<(), Error> {
         match self.view.ty {

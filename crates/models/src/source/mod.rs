@@ -17,7 +17,7 @@ pub(crate) use directory::Directory;
 pub(crate) use safetensors::Safetensors;
 
 use crate::Error;
-use crate::sentence_transformers::WeightModule;
+use crate::sentence_transformers::{WeightModule, name_in_module};
 
 /// The tensors of a model, by GGUF name.
 pub(crate) enum Source {
@@ -77,19 +77,12 @@ impl Source {
         for module in modules {
             files.add_module(path, &module.folder)?;
         }
-        let of_module = |name: &str| {
-            let inside =
-                |module: &&WeightModule| name.strip_prefix(&module.folder).is_some_and(|rest| rest.starts_with('/'));
-            let module = modules.iter().find(inside)?;
-            let part = name.rsplit_once('.').map_or("", |(_, part)| part);
-            Some(HfName::Gguf(format!("{}.{part}", module.gguf)))
-        };
         let files = Arc::new(files);
         let mut names = BTreeMap::new();
         let mut unknown = Vec::new();
         let mut plus_one = BTreeSet::new();
         for name in files.names() {
-            match of_module(name).unwrap_or_else(|| rename(name)) {
+            match name_in_module(modules, name).unwrap_or_else(|| rename(name)) {
                 renamed @ (HfName::Gguf(_) | HfName::GgufPlusOne(_)) => {
                     let gguf = match renamed {
                         HfName::GgufPlusOne(gguf) => {

@@ -100,7 +100,16 @@ impl Special {
                     }
                 }
             }
-            Some("RobertaProcessing") => ["bos", "eos", "sep"].into_iter().for_each(|role| self.set_add(role, true)),
+            Some("RobertaProcessing") => {
+                ["bos", "eos", "sep"].into_iter().for_each(|role| self.set_add(role, true));
+                for (role, key, stand_in) in [("cls", "cls_token", "bos_token"), ("sep", "sep_token", "eos_token")] {
+                    let Some(names) = names.as_mut().filter(|names| !truthy(names.get(key))) else { continue };
+                    let own = processor.get(role).and_then(|token| token.get(0)).cloned();
+                    if let Some(token) = own.or_else(|| names.get(stand_in).cloned()) {
+                        names.insert(key.to_owned(), token);
+                    }
+                }
+            }
             Some("TemplateProcessing") => self.read_template(processor, names, roles),
             _ => {}
         }
@@ -150,6 +159,11 @@ impl Special {
         let separators = || [role(names, "sep_token"), role(names, "eos_token").or_else(|| last.clone())];
         if let Some(add) = separator_added(pieces("pair"), &token, &first, &last, separators) {
             self.set_add("sep", add);
+            if let Some(names) = names.as_mut().filter(|names| add && !truthy(names.get("sep_token")))
+                && let Some(end) = names.get("eos_token").cloned()
+            {
+                names.insert("sep_token".to_owned(), end);
+            }
         }
     }
 

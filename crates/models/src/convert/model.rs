@@ -1,0 +1,254 @@
+//! What is converted: the architecture, its settings and the keys that they become.
+
+use std::path::Path;
+
+use docent_gguf::OwnedValue;
+use docent_kernels::Pooling;
+use serde_json::{Map, Value as Json};
+
+use super::json::Document;
+use super::plan::Plan;
+use super::reranker;
+use super::{Error, OutputType};
+use crate::arch::{self, Architecture, modern_bert};
+use crate::keys::Keys;
+use crate::sentence_transformers::SentenceTransformers;
+use crate::settings::{HfConfig, Translated, Translation, Unwritten};
+use crate::source::Directory;
+
+/// A directory's model.
+pub(super) struct Model<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) document: &'a Document,
+    pub(super) architecture: &'static Architecture,
+    pub(super) translation: Translation<'a>,
+    /// The same settings, to be read by key.
+    pub(super) translated: Translated,
+    pub(super) modules: SentenceTransformers,
+    /// Names of a classifier's outputs.
+    pub(super) labels: Vec<String>,
+}
+
+/// How the names of the classes end whose weights are an embedder's, a reranker's or those of the model they were made from.
+const CLASSES: [&str; 6] =
+    ["Model", "ForMaskedLM", "ForPreTraining", "ForSequenceClassification", "ForCausalLM", "LMHeadModel"];
+
+/// The keys that models share, in the order in which llama.cpp's converter writes them: up to where it says that attention is not
+/// causal, and from there on to the type of the file.
+const SIZES: [&str; 6] = [
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+];
+const NUMBERS: [&str; 14] = [
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.attn_factor",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "rope.freq_base",
+    "rope.freq_base_swa",
+    "attention.layer_norm_rms_epsilon",
+    "attention.layer_norm_epsilon",
+    "expert_count",
+    "expert_used_count",
+    "attention.key_length",
+    "attention.value_length",
+];
+
+impl<'a> Model<'a> {
+    pub(super) fn read(dir: &'a Path, document: &'a Document, fields: &'a Map<String, Json>) -> Result<Self, Error> {
+        let config = HfConfig { path: &document.path, fields };
+        let model_type = config.string(&["model_type"])?;
+        let model_type =
+            model_type.ok_or_else(|| config.error("model_type", "the name of an architecture", "nothing"))?;
+        let Some(architecture) = arch::of_hugging_face(&config)? else {
+            let (path, found) = (document.path.clone(), model_type.to_owned());
+            let supported = arch::supported_architectures().collect::<Vec<_>>().join(", ");
+            return Err(crate::Error::Architecture { path, found, supported }.into());
+        };
+        if let Some(found) =
+            config.classes()?.first().filter(|class| !CLASSES.iter().any(|known| class.ends_with(known)))
+        {
+            let expected = format!("a class whose name ends in {}", CLASSES.join(", "));
+            return Err(document.unusable("architectures", &expected, &Json::from(*found)));
+        }
+        let mut translation = Translation::new(config, architecture.name);
+        (architecture.translate)(&mut translation)?;
+        let modules = SentenceTransformers::read(Directory::new(dir))?;
+        if let Some(activation) = modules.scoring {
+            let (file, head) = (dir.join("modules.json"), (modules.pooling, activation));
+            modern_bert::translate_modules(&mut translation, &file, architecture.name, head)?;
+        }
+        refuse_lost(&translation, document)?;
+        let translated = Translated::new(translation.clone())?;
+        let labels = labels(document)?;
+        Ok(Model { dir, document, architecture, translation, translated, modules, labels })
+    }
+
+    pub(super) fn model_type(&self) -> &str {
+        self.document.value.get("model_type").and_then(Json::as_str).unwrap_or_default()
+    }
+
+    /// Whether the checkpoint is that of a sequence classifier.
+    pub(super) fn is_classifier(&self) -> bool {
+        let classes = self.translation.config.classes().unwrap_or_default();
+        classes.iter().any(|class| class.ends_with("ForSequenceClassification"))
+    }
+
+    /// Whether it was said that every token attends to all, as the architectures of BERT's family are told in their files.
+    fn is_encoder(&self) -> bool {
+        self.document.get("is_causal") != Some(&Json::Bool(false))
+            && self.settings().bool("attention.causal").ok().flatten() == Some(false)
+    }
+
+    pub(super) fn settings(&self) -> crate::settings::Settings<'_> {
+        self.translated.settings(&self.document.path, self.architecture.name)
+    }
+
+    /// Whether the file's scores will be others than the model's, if it has a head that scores.
+    pub(super) fn scores_differ(&self) -> bool {
+        self.translation
+            .clone()
+            .into_keys()
+            .into_entries()
+            .iter()
+            .any(|(key, _)| self.translation.unwritten(key) == Some(Unwritten::ScoresDiffer))
+    }
+
+    /// Adds the keys of the architecture, and those of `general` that the converter puts among them.
+    pub(super) fn write(&self, keys: &mut Keys, ty: OutputType, plan: &Plan<'_>) -> Result<(), Error> {
+        let (head, dense) = (plan.head, plan.dense_sizes());
+        let key = |name: &str| format!("{}.{name}", self.architecture.name);
+        let mut rest = self.translation.clone().into_keys().into_entries();
+        rest.retain(|(key, _)| self.translation.unwritten(key).is_none());
+        let mut take = |name: &str| {
+            let name = key(name);
+            rest.iter().position(|(key, _)| *key == name).map(|place| rest.remove(place))
+        };
+        let causal = take("attention.causal");
+        let classifier_pooling = take("classifier.pooling_type");
+        let encoder = self.is_encoder();
+        // The class of DistilBERT sets it before its parent does the rest.
+        let distilbert = self.model_type() == "distilbert";
+        let first = distilbert.then(|| take("attention.layer_norm_epsilon")).flatten();
+        let sizes: Vec<_> = SIZES.iter().filter_map(|name| take(name)).collect();
+        let numbers: Vec<_> = NUMBERS.iter().filter_map(|name| take(name)).collect();
+        let among_sizes = causal.clone().filter(|_| !encoder);
+        let pooling = match (head, self.modules.pooling) {
+            (Head::YesNo, _) => Some(RANK),
+            (Head::Classifier, _) if !encoder => Some(RANK),
+            (_, Some(pooling)) => Some(self.pooling_number(pooling)?),
+            (_, None) => None,
+        };
+        let labels = match head {
+            Head::YesNo => ["yes", "no"].map(str::to_owned).to_vec(),
+            Head::Classifier => self.labels.clone(),
+            Head::None if encoder && !unnamed(&self.labels) => self.labels.clone(),
+            Head::None => Vec::new(),
+        };
+        let mut add = |entries: Vec<(String, OwnedValue)>| {
+            entries.into_iter().for_each(|(key, value)| keys.set(&key, value));
+        };
+        add(first.into_iter().chain(sizes).chain(among_sizes).chain(numbers).collect());
+        add(vec![("general.file_type".to_owned(), ty.file_type().into())]);
+        let own = std::mem::take(&mut rest);
+        let (before, after) = if encoder { (Vec::new(), own) } else { (own, Vec::new()) };
+        add(before);
+        for (stem, [inputs, outputs]) in dense {
+            add(vec![
+                (key(&format!("{stem}_feat_in")), inputs.into()),
+                (key(&format!("{stem}_feat_out")), outputs.into()),
+            ]);
+        }
+        add(causal.filter(|_| encoder).into_iter().collect());
+        add(pooling.map(|number| (key("pooling_type"), number.into())).into_iter().collect());
+        add(classifier_pooling.into_iter().collect());
+        keys.texts(&key("classifier.output_labels"), &labels);
+        if head == Head::YesNo || (head == Head::Classifier && self.architecture.name == reranker::ARCHITECTURE) {
+            reranker::write_template(keys);
+        }
+        after.into_iter().for_each(|(key, value)| keys.set(&key, value));
+        Ok(())
+    }
+
+    fn pooling_number(&self, pooling: Pooling) -> Result<u32, Error> {
+        match pooling {
+            Pooling::Mean => Ok(1),
+            Pooling::Cls => Ok(2),
+            Pooling::Last => Ok(3),
+            _ => {
+                let expected = "mean, cls or lasttoken, the modes that GGUF has a number for";
+                let (file, found) = (self.dir.join("modules.json"), format!("{pooling:?}").to_lowercase());
+                Err(crate::Error::config(file, "pooling mode", expected, found).into())
+            }
+        }
+    }
+}
+
+/// A setting without which the file would be another model's must not be there.
+fn refuse_lost(translation: &Translation<'_>, document: &Document) -> Result<(), Error> {
+    for (key, value) in translation.clone().into_keys().into_entries() {
+        if translation.unwritten(&key) == Some(Unwritten::Refused) {
+            let field = translation.field(&key).unwrap_or_default();
+            let found = document.get(field).cloned().unwrap_or_else(|| Json::from(format!("{value:?}")));
+            return Err(document.unusable(
+                field,
+                "a value that a GGUF file of this architecture can be written for",
+                &found,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The names of a classifier's outputs, in order.
+fn labels(document: &Document) -> Result<Vec<String>, Error> {
+    let mut labels: Vec<(u64, String)> = Vec::new();
+    match document.get("id2label") {
+        Some(Json::Object(map)) => {
+            for (id, label) in map {
+                match (id.parse(), label.as_str()) {
+                    (Ok(id), Some(label)) => labels.push((id, label.to_owned())),
+                    _ => return Err(document.unusable("id2label", "numbers and names", &Json::Object(map.clone()))),
+                }
+            }
+        }
+        Some(other) => return Err(document.unusable("id2label", "numbers and names", other)),
+        None => {
+            let count = match document.get("num_labels") {
+                Some(value) => value
+                    .as_u64()
+                    .filter(|n| *n <= 1 << 16)
+                    .ok_or_else(|| document.unusable("num_labels", "a count up to 65536", value))?,
+                None => 2,
+            };
+            labels.extend((0..count).map(|id| (id, format!("LABEL_{id}"))));
+        }
+    }
+    labels.sort();
+    Ok(labels.into_iter().map(|(_, label)| label).collect())
+}
+
+/// Two nameless outputs are what transformers puts into every configuration.
+fn unnamed(labels: &[String]) -> bool {
+    matches!(labels, [first, _] if first == "LABEL_0")
+}
+
+/// What `pooling_type` is in the files of rerankers.
+const RANK: u32 = 4;
+
+/// The head of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Head {
+    /// There is none.
+    None,
+    /// A classifier, with one output if it is a reranker's.
+    Classifier,
+    /// The odds of yes and no as the next token.
+    YesNo,
+}
