@@ -15,7 +15,7 @@ use crate::pass::{Cache, Pass, Prefix};
 use crate::sentence_transformers::SentenceTransformers;
 use crate::settings::{HfConfig, Settings, Translated, Translation};
 use crate::source::{Directory, Source};
-use crate::weights::Weights;
+use crate::weights::{TokenId, Weights};
 use crate::{Batch, BatchError, Error};
 
 /// A model: tokenizer, weights, and the forward pass of its architecture.
@@ -331,7 +331,7 @@ impl Model {
 /// a quarter of a million tokens takes as long as the weights.
 fn beside<T>(
     tokenizer: impl FnOnce() -> Result<Tokenizer, docent_tokenizer::Error> + Send,
-    weights: impl FnOnce(&dyn Fn(&str) -> Option<u32>) -> Result<T, Error>,
+    weights: impl FnOnce(&TokenId<'_>) -> Result<T, Error>,
 ) -> Result<(Tokenizer, T), Error> {
     let cell = OnceLock::new();
     let loaded = std::thread::scope(|scope| {

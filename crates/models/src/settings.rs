@@ -351,20 +351,6 @@ impl<'a> HfConfig<'a> {
         Ok(self.strings("architectures")?.unwrap_or_default())
     }
 
-    /// The names of a classifier's outputs, in order: from `id2label`, or as many as `num_labels`; two, as transformers has
-    /// it, if neither is there.
-    pub(crate) fn labels(&self) -> Result<Vec<String>, Error> {
-        if let Some(object) = self.object("id2label")? {
-            let label = |index: usize| object.fields.get(&index.to_string()).and_then(Value::as_str).map(str::to_owned);
-            let labels: Option<Vec<String>> = (0..object.fields.len()).map(label).collect();
-            return labels.ok_or_else(|| {
-                self.error("id2label", "names for the numbers from 0 on", Value::Object(object.fields.clone()))
-            });
-        }
-        let count = self.optional_size(&["num_labels"])?.unwrap_or(2).min(1024);
-        Ok((0..count).map(|index| format!("LABEL_{index}")).collect())
-    }
-
     pub(crate) fn error(&self, key: &str, expected: &str, found: impl ToString) -> Error {
         Error::config(self.path, key, expected, found.to_string())
     }

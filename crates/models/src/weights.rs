@@ -14,23 +14,22 @@ use crate::source::{Source, TensorView};
 
 const SUPPORTED: &str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, Q8_K, IQ4_NL, IQ4_XS and MXFP4";
 
+/// Finds the id of a token by its text.
+pub(crate) type TokenId<'a> = dyn Fn(&str) -> Option<u32> + 'a;
+
 /// Hands an architecture its weights, each checked against the shape that the settings ask for.
 pub(crate) struct Weights<'a> {
     source: &'a Source,
     /// The id of a token by its text; `None` if only names and shapes are to be checked: then no values are read, and
     /// nothing is packed.
-    token: Option<&'a (dyn Fn(&str) -> Option<u32> + 'a)>,
+    token: Option<&'a TokenId<'a>>,
     threads: &'a ThreadPool,
     used: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Weights<'a> {
     /// `token` finds the id of a token by its text.
-    pub(crate) fn new(
-        source: &'a Source,
-        token: &'a (dyn Fn(&str) -> Option<u32> + 'a),
-        threads: &'a ThreadPool,
-    ) -> Self {
+    pub(crate) fn new(source: &'a Source, token: &'a TokenId<'a>, threads: &'a ThreadPool) -> Self {
         Weights { source, token: Some(token), threads, used: RefCell::default() }
     }
 

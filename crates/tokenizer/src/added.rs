@@ -203,9 +203,9 @@ mod tests {
         assert_eq!(ids("a<s>ab<s>x", Specials::Everywhere), [None, Some(0), Some(2), Some(1)]);
         assert_eq!(ids("a<s>ab<s>x", Specials::Nowhere), [None, Some(3), Some(2), Some(1)]);
         // <s> at 0..3 is within, that at 3..6 is not, nor is one that crosses the border.
-        assert_eq!(ids("<s><s>ab", Specials::Within(&[0..3])), [Some(0), None, Some(3), Some(2)]);
-        assert_eq!(ids("<s><s>ab", Specials::Within(&[0..5])), [Some(0), None, Some(3), Some(2)]);
-        assert_eq!(ids("<s><s>x", Specials::Within(&[0..6])), [Some(0), Some(1)]);
+        assert_eq!(ids("<s><s>ab", Specials::Within(std::slice::from_ref(&(0..3)))), [Some(0), None, Some(3), Some(2)]);
+        assert_eq!(ids("<s><s>ab", Specials::Within(std::slice::from_ref(&(0..5)))), [Some(0), None, Some(3), Some(2)]);
+        assert_eq!(ids("<s><s>x", Specials::Within(std::slice::from_ref(&(0..6)))), [Some(0), Some(1)]);
         assert_eq!(ids("<s>a<s>", Specials::Within(&[0..3, 3..3, 4..7])), [Some(0), None, Some(0)]);
         assert_eq!(ids("", Specials::Everywhere), []);
     }

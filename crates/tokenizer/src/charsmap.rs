@@ -93,8 +93,8 @@ impl Charsmap {
             let run = bytes[at..].iter().take_while(|byte| byte.is_ascii() && **byte != b'\r').count();
             let alone = if at + run == bytes.len() { run } else { run.saturating_sub(1) };
             let mut copied = at;
-            for place in at..at + alone {
-                if let Some(found) = self.ascii[usize::from(bytes[place])] {
+            for (place, &byte) in bytes.iter().enumerate().skip(at).take(alone) {
+                if let Some(found) = self.ascii[usize::from(byte)] {
                     out.copy(text, copied..place);
                     out.push(self.replacement(found), text, place..place + 1);
                     copied = place + 1;

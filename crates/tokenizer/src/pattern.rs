@@ -13,7 +13,7 @@ use crate::error::{Error, quote};
 /// The end that all patterns have in common.
 const SPACES: &str = r"|\s+(?!\S)|\s+";
 
-/// GPT-2, RoBERTa, ModernBERT. Source: OpenAI's `encoder.py`.
+/// GPT-2, `RoBERTa`, ModernBERT. Source: `encoder.py` of its authors.
 pub(crate) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 /// Qwen 2 and 3: numbers digit by digit.

@@ -74,7 +74,7 @@ pub(crate) struct Parts {
 /// What turns a text into ids.
 pub(crate) enum Engine {
     /// WordPiece over BERT's words, in this crate.
-    WordPiece(Encoder),
+    WordPiece(Box<Encoder>),
     /// Any family, in general steps.
     Pipeline(Box<Pipeline>),
 }

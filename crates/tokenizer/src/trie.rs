@@ -20,7 +20,7 @@ impl Trie {
         tokens.sort_unstable();
         let mut trie = Self { labels: vec![0], children: vec![], ids: vec![NO_ID] };
         // The tokens below each node of a level, which all have the first `depth` bytes in common.
-        let mut level = vec![0..tokens.len()];
+        let mut level: Vec<_> = std::iter::once(0..tokens.len()).collect();
         let mut depth = 0;
         while !level.is_empty() {
             let mut below = vec![];

@@ -72,7 +72,7 @@ impl WordPiece {
             Words::Bert(normalization) if plain => {
                 let found = added.iter().map(|token| (token, token.content.clone()));
                 let added = AddedTokens::new(found, &vocabulary, place)?;
-                Engine::WordPiece(Encoder { splitter: Splitter::new(normalization), pieces, added })
+                Engine::WordPiece(Box::new(Encoder { splitter: Splitter::new(normalization), pieces, added }))
             }
             words => {
                 let (normalizer, words) = words.into_steps();

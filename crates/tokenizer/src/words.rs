@@ -45,7 +45,7 @@ pub(crate) struct Words<'a> {
 impl<'a> Words<'a> {
     /// All of a text as one word. `first` says that the whole text begins with it.
     pub(crate) fn cut(text: Text<'a>, first: bool, steps: &[Step]) -> Result<Self, Error> {
-        let mut words = Self { ranges: vec![0..text.text.len()], text };
+        let mut words = Self { ranges: std::iter::once(0..text.text.len()).collect(), text };
         for step in steps {
             words = step.apply(words, first)?;
         }

@@ -6,6 +6,7 @@ use crate::Error;
 use crate::weights::Weights;
 
 /// Two linear layers with an activation between them, or three with a gate.
+#[expect(clippy::large_enum_variant, reason = "a model has one for each layer, made once")]
 pub(crate) enum FeedForward {
     /// `W_down f(W_up x)`
     Plain { up: Linear, down: Linear, activation: Activation },

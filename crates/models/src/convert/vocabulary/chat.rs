@@ -1,4 +1,4 @@
-//! Chat templates: in tokenizer_config.json, or in files of their own.
+//! Chat templates: in `tokenizer_config.json`, or in files of their own.
 
 use serde_json::Value as Json;
 

@@ -45,7 +45,7 @@ pub(super) struct Vocabulary {
     templates: Templates,
     /// Whether a text is given a space in front.
     space_prefix: Option<bool>,
-    /// Whether tokenizer_config.json says so.
+    /// Whether `tokenizer_config.json` says so.
     prefix_stated: bool,
     /// Whether runs of spaces become one.
     remove_extra_whitespaces: Option<bool>,
@@ -80,7 +80,7 @@ impl<'a> Files<'a> {
         [&self.roles, &self.settings].into_iter().flatten().find_map(|d| d.get(role).and_then(tokens::content))
     }
 
-    /// What the key of tokenizer_config.json says.
+    /// What the key of `tokenizer_config.json` says.
     fn setting(&self, key: &str) -> Option<&Json> {
         self.settings.as_ref().and_then(|settings| settings.get(key))
     }

@@ -98,7 +98,7 @@ fn parse_piece(bytes: &[u8]) -> Option<Token> {
         match field {
             (1, Value::Bytes(text)) => token.text = std::str::from_utf8(text).ok()?.to_owned(),
             (2, Value::Fixed32(score)) => {
-                token.score = Some(f32::from_bits(score)).filter(|score| score.is_finite())?
+                token.score = Some(f32::from_bits(score)).filter(|score| score.is_finite())?;
             }
             (3, Value::Number(kind)) => {
                 token.kind = match kind {
