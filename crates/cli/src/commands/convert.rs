@@ -105,9 +105,8 @@ fn tell(report: &Report, console: &Console) {
         ));
     }
     if report.pooler_lost {
-        console.warn(
-            "the model scores pairs through a pooler, for which GGUF has no place: run it from its folder instead",
-        );
+        console
+            .warn("the model scores pairs through a layer that GGUF cannot describe: run it from its folder instead");
     }
 }
 

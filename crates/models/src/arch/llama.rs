@@ -22,8 +22,8 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     decoder::translate(to)?;
     let (hidden, heads) = (to.config.size(&["hidden_size"])?, to.config.size(&["num_attention_heads"])?);
     let dim = to.config.optional_size(&["head_dim"])?.unwrap_or(hidden / heads.max(1));
-    to.set_size("rope.dimension_count", "head_dim", dim)?;
     to.size_or("vocab_size", &["vocab_size"], 32000)?;
+    to.set_size("rope.dimension_count", "head_dim", dim)?;
     Ok(())
 }
 

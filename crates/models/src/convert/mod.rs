@@ -8,25 +8,35 @@
 //!
 //! | file | for |
 //! |---|---|
-//! | `config.json` | architecture and dimensions |
+//! | `config.json` | architecture and settings |
 //! | `model.safetensors`, or shards with `model.safetensors.index.json` | weights in F64, F32, F16 or BF16 |
-//! | `tokenizer.json` or `vocab.txt`, `tokenizer_config.json`, `special_tokens_map.json` | vocabulary and special tokens |
-//! | `modules.json`, `1_Pooling/config.json` | pooling; without them the file names none |
+//! | `tokenizer.json`, `vocab.txt`, `tokenizer.model` or `sentencepiece.bpe.model` | vocabulary |
+//! | `tokenizer_config.json`, `special_tokens_map.json`, `chat_template.jinja` | special tokens, chat templates |
+//! | `modules.json` and the folders it names | pooling and the matrices after it; without it the file names no pooling |
 //! | `README.md` | licence, languages, origins, from its front matter |
 //!
-//! Architectures: BERT (`BertModel`, `BertForMaskedLM`, `BertForSequenceClassification`) and DistilBERT, with a WordPiece
-//! tokenizer. Names of the first checkpoints (`.gamma`, `.beta`) are understood.
+//! Every architecture that can be run can be converted: its own file states the settings by GGUF's keys and the names of its tensors. A
+//! repository by the name of Qwen3-Reranker becomes a classifier of the rows of yes and no.
 //!
 //! # What is written
 //!
 //! [`OutputType`] is the type of the matrices. Biases, norms, position and token type embeddings stay F32 in every file. In
 //! a `Q8_0` file, a matrix whose rows are no multiple of 32 becomes F16; [`Report::fallbacks`] names it.
 //!
+//! In these the file differs from that of llama.cpp's converter, each time so that readers compute what the model does:
+//!
+//! - BERT's pooler is written as `cls.weight` and `cls.bias` beside a classifier. The converter leaves it out, and scores come out as
+//!   others than the model's. A file of an embedding model, which does not need it, is written without.
+//! - `add_space_prefix` and `remove_extra_whitespaces` are what a Unigram `tokenizer.json` does; the converter writes false.
+//! - A tokenizer of SentencePiece's kind that comes without `tokenizer.model` has scores by the order of its merges, not all the same.
+//! - `Qwen3ForSequenceClassification` is converted, Llama's pooling and Mistral's window are named, Gemma's matrices after pooling are in
+//!   the file without being asked for.
+//!
 //! Nothing is lost in silence. The length limit and the prompts of sentence-transformers, for which GGUF has no keys, are in
-//! [`Report::settings_lost`]. What else the format has no place for is refused (a pooling mode without a number, relative
-//! positions, a dense layer after pooling), and what is left out on purpose is in [`Report::dropped`]: heads used in
-//! pre-training, and BERT's pooler, for which GGUF has no tensor. An embedding model does not need it. A cross-encoder
-//! (`BertForSequenceClassification`) does: run one from its directory, where the pooler is. [`Report::pooler_lost`] tells.
+//! [`Report::settings_lost`]. What else the format has no place for is refused (a pooling mode without a number, relative positions, a
+//! module that the architecture does not read), and what is left out on purpose is in [`Report::dropped`]: heads used in pre-training,
+//! buffers. [`Report::pooler_lost`] tells of the one kind of reranker whose scores a file cannot give: DistilBERT's, whose classifier has
+//! another activation. Before the file has its name, it is opened as a model would be: what Docent cannot load is not left behind.
 //!
 //! Every weight is checked to be finite on the way. Memory stays below a few MiB plus the vocabulary, whatever the size of
 //! the model. The output appears under its name whole, or not at all, and an existing file is replaced only on demand.
@@ -44,6 +54,8 @@
 
 mod card;
 mod error;
+#[cfg(test)]
+mod families;
 mod general;
 mod json;
 mod model;
@@ -186,7 +198,7 @@ pub struct Report {
     pub dropped: Vec<String>,
     /// Tensors that are F16 in a `Q8_0` file.
     pub fallbacks: Vec<String>,
-    /// The model scores pairs through a pooler that the file cannot hold: its scores will differ from those of the source.
+    /// The model scores pairs through a layer that the file cannot describe: its scores will differ from those of the source.
     pub pooler_lost: bool,
     /// Settings of the source that GGUF has no key for, in words: a length limit below the position limit, prompts.
     pub settings_lost: Vec<String>,

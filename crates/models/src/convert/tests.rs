@@ -12,21 +12,21 @@ use tempfile::TempDir;
 
 use super::{Error, Options, OutputType, Report, convert, convert_with};
 
-fn fixtures() -> PathBuf {
+pub(super) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
 }
 
 /// A copy of a fixture that a test may damage. The folder keeps its name, which the converter writes into the file.
-struct Model {
+pub(super) struct Model {
     root: TempDir,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
 /// Name to type, shape and bytes.
-type Tensors = BTreeMap<String, (String, Vec<usize>, Vec<u8>)>;
+pub(super) type Tensors = BTreeMap<String, (String, Vec<usize>, Vec<u8>)>;
 
 impl Model {
-    fn new(fixture: &str) -> Self {
+    pub(super) fn new(fixture: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         let from = fixtures().join(fixture);
         let dir = root.path().join(from.file_name().unwrap());
@@ -34,16 +34,16 @@ impl Model {
         Self { root, dir }
     }
 
-    fn out(&self) -> PathBuf {
+    pub(super) fn out(&self) -> PathBuf {
         self.root.path().join("out.gguf")
     }
 
-    fn convert(&self, ty: OutputType) -> Result<Report, Error> {
+    pub(super) fn convert(&self, ty: OutputType) -> Result<Report, Error> {
         convert(&self.dir, &self.out(), ty, &mut |_| {})
     }
 
     /// The message of the error that a conversion must end with. Nothing may be left behind.
-    fn refusal(&self, ty: OutputType) -> String {
+    pub(super) fn refusal(&self, ty: OutputType) -> String {
         let message = self.convert(ty).unwrap_err().to_string();
         let left: Vec<_> = fs::read_dir(self.root.path()).unwrap().map(|e| e.unwrap().path()).collect();
         assert_eq!(left, std::slice::from_ref(&self.dir), "{message}");
@@ -51,7 +51,7 @@ impl Model {
         message
     }
 
-    fn edit_json(&self, name: &str, edit: impl FnOnce(&mut Json)) -> &Self {
+    pub(super) fn edit_json(&self, name: &str, edit: impl FnOnce(&mut Json)) -> &Self {
         let path = self.dir.join(name);
         let mut value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         edit(&mut value);
@@ -59,11 +59,11 @@ impl Model {
         self
     }
 
-    fn set(&self, name: &str, key: &str, value: Json) -> &Self {
+    pub(super) fn set(&self, name: &str, key: &str, value: Json) -> &Self {
         self.edit_json(name, |document| document[key] = value)
     }
 
-    fn edit_weights(&self, edit: impl FnOnce(&mut Tensors)) -> &Self {
+    pub(super) fn edit_weights(&self, edit: impl FnOnce(&mut Tensors)) -> &Self {
         let path = self.dir.join("model.safetensors");
         let file = fs::read(&path).unwrap();
         let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
@@ -92,7 +92,7 @@ impl Model {
     }
 
     /// Puts a number in place of element `index` of an F32 tensor.
-    fn poke(&self, tensor: &str, index: usize, value: f32) -> &Self {
+    pub(super) fn poke(&self, tensor: &str, index: usize, value: f32) -> &Self {
         self.edit_weights(|t| t.get_mut(tensor).unwrap().2[4 * index..][..4].copy_from_slice(&value.to_le_bytes()))
     }
 }
@@ -109,7 +109,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn sha256(path: &Path) -> String {
+pub(super) fn sha256(path: &Path) -> String {
     Sha256::digest(fs::read(path).unwrap()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
