@@ -93,7 +93,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
 /// What is in the source and not in the file, or otherwise than asked for.
 fn tell(report: &Report, console: &Console) {
     if !report.dropped.is_empty() {
-        console.note(format_args!("left out, as an embedding does not need them: {}", report.dropped.join(", ")));
+        console.note(format_args!("left out, as nothing in the file needs them: {}", report.dropped.join(", ")));
     }
     if !report.fallbacks.is_empty() {
         console.note(format_args!("F16, as their rows are no multiple of 32: {}", report.fallbacks.join(", ")));
