@@ -36,13 +36,15 @@ fn json_has_the_whole_entry_and_what_is_so_here() {
 
 #[test]
 fn the_table_is_for_people() {
-    let output = docent().args(["models", "--kind", "embedding"]).output().unwrap();
+    let output = docent().arg("models").output().unwrap();
     let (table, notes) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     let heading: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(heading, ["NAME", "KIND", "DIM", "TOKENS", "SIZE", "LICENCE", "RUNS", "HERE", "CACHED"]);
     let row = table.lines().find(|line| line.starts_with("all-MiniLM-L6-v2 ")).unwrap();
     let cells: Vec<&str> = row.split_whitespace().collect();
     assert_eq!(cells, ["all-MiniLM-L6-v2", "embedding", "384", "256", "~24.1", "MB", "Apache-2.0", "yes", "no"]);
+    assert!(table.lines().any(|line| line.starts_with("bge-reranker-v2-m3 ") && line.contains(" yes ")), "{table}");
+    // The query expanders.
     assert!(notes.contains("--all lists them"), "{notes}");
 }
 

@@ -182,8 +182,7 @@ pub enum Reference {
 impl Entry {
     /// Whether this version can run the model.
     pub fn runs_here(&self) -> bool {
-        self.kind == Kind::Embedding
-            && self.tokenizer.is_none()
+        matches!(self.kind, Kind::Embedding | Kind::Reranker)
             && docent_models::supported_architectures().any(|architecture| architecture == self.architecture)
     }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use docent::{
-    Embedder, Format, Inspection, ModelRef, ModelSettings, OpenOptions, Prompt, SettingFrom, TensorInfo,
-    default_threads, inspect,
+    Description, Embedder, Format, Inspection, ModelRef, OpenOptions, Prompt, Reranker, ScoreKind, SettingFrom,
+    TensorInfo, default_threads, inspect,
 };
 use serde::Serialize;
 
 use crate::console::Console;
 use crate::json;
-use crate::model::{FetchArgs, model_help, model_or_default};
+use crate::model::{AnyModel, FetchArgs, model_help, model_or_default, open_any};
 use crate::table::{Column, Table, bytes, count};
 
 /// Show what a model is, and whether it runs here.
@@ -51,6 +51,12 @@ struct Info {
     pooling_from: Option<&'static str>,
     normalize: Option<bool>,
     prompts: Prompts,
+    /// What a reranker's scores are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scores: Option<&'static str>,
+    /// What a reranker is told that relevance means, unless the caller says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instruction: Option<String>,
     tokenizer: Tokenizer,
     tensors: usize,
     parameters: u64,
@@ -114,7 +120,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let path = args.fetch.hub().fetch(&model, args.fetch.quant, &console.fetch_progress())?;
     let inspection = inspect(&path)?;
     let options = OpenOptions { threads: None, offline: args.fetch.offline, quant: args.fetch.quant };
-    let opened = Embedder::open_with(&model, &options, &console.fetch_progress());
+    let opened = open_any(&model, &options, console);
     let info = Info::new(&model, &inspection, opened, args.tensors);
 
     let mut out = console.out();
@@ -133,7 +139,7 @@ impl Info {
     fn new(
         model: &ModelRef,
         inspection: &Inspection,
-        opened: Result<Embedder, docent::Error>,
+        opened: Result<AnyModel, docent::Error>,
         with_tensors: bool,
     ) -> Info {
         let tensors = inspection.tensors();
@@ -156,6 +162,8 @@ impl Info {
             pooling_from: inspection.pooling.as_ref().map(|_| from_name(SettingFrom::File)),
             normalize: None,
             prompts: Prompts::default(),
+            scores: None,
+            instruction: None,
             tokenizer: Tokenizer { kind: inspection.tokenizer.clone(), vocabulary: inspection.vocabulary },
             tensors: tensors.len(),
             parameters: tensors.iter().map(TensorInfo::elements).sum(),
@@ -168,34 +176,57 @@ impl Info {
             tensor_list: with_tensors.then(|| tensors.iter().map(TensorRow::new).collect()),
         };
         match opened {
-            Ok(embedder) => info.complete(&embedder),
+            Ok(AnyModel::Embedder(embedder)) => info.complete_embedder(&embedder),
+            Ok(AnyModel::Reranker(reranker)) => info.complete_reranker(&reranker),
             Err(error) => info.reason = Some(error.to_string()),
         }
         info
     }
 
-    /// What an open model knows better than its headers.
-    fn complete(&mut self, embedder: &Embedder) {
+    fn complete_embedder(&mut self, embedder: &Embedder) {
         let settings = embedder.settings();
-        let description = &settings.description;
-        self.name = Some(description.name.clone());
-        self.architecture = Some(description.architecture.to_owned());
-        self.max_length = Some(settings.max_length);
+        self.dim = Some(settings.description.embedding_size as u64);
         self.pooling = Some(settings.pooling.name().to_owned());
         self.pooling_from = Some(from_name(settings.pooling_from));
-        self.normalize = description.normalize;
+        self.normalize = settings.description.normalize;
         let prompt = |prompt: &Prompt| settings.prompt(prompt).map(str::to_owned);
         self.prompts = Prompts {
             query: prompt(&Prompt::Query),
             document: prompt(&Prompt::Document),
             default: prompt(&Prompt::Default),
         };
-        let tokenizer = embedder.tokenizer();
+        let packed = embedder.packed_bytes();
+        self.complete(&settings.description, settings.max_length, embedder.tokenizer(), packed);
+    }
+
+    fn complete_reranker(&mut self, reranker: &Reranker) {
+        let settings = reranker.settings();
+        (self.pooling, self.pooling_from) = (None, None);
+        self.scores = Some(match settings.description.scores {
+            Some(ScoreKind::YesNo { .. }) => "probability of yes",
+            _ => "logit, or its sigmoid",
+        });
+        self.instruction.clone_from(&settings.instruction);
+        let packed = reranker.packed_bytes();
+        self.complete(&settings.description, settings.max_length, reranker.tokenizer(), packed);
+    }
+
+    /// What an open model knows better than its headers.
+    fn complete(
+        &mut self,
+        description: &Description,
+        max_length: usize,
+        tokenizer: &docent::tokenizer::Tokenizer,
+        packed_bytes: usize,
+    ) {
+        self.name = Some(description.name.clone());
+        self.architecture = Some(description.architecture.to_owned());
+        self.max_length = Some(max_length);
         self.tokenizer =
             Tokenizer { kind: Some(tokenizer.kind().to_string()), vocabulary: Some(tokenizer.vocab_size() as u64) };
         self.unused_tensors.clone_from(&description.unused_tensors);
-        let packed_weights = embedder.packed_bytes() as u64;
-        let workspace = workspace(settings, default_threads());
+        let packed_weights = packed_bytes as u64;
+        let workspace = workspace(description, max_length, default_threads());
         self.memory = Some(Memory {
             packed_weights,
             mapped_file: self.file_bytes,
@@ -221,6 +252,8 @@ impl Info {
         optional("positions", number(self.positions));
         optional("max length", self.max_length.map(|length| count(length, "token")));
         optional("pooling", self.pooling_line());
+        optional("scores", self.scores.map(str::to_owned));
+        optional("instruction", self.instruction.as_ref().map(|text| format!("{text:?}")));
         optional("normalized", self.normalize.map(|yes| if yes { "yes" } else { "no" }.to_owned()));
         let quoted = |prompt: &Option<String>| prompt.as_ref().map(|prompt| format!("{prompt:?}"));
         optional("query prompt", quoted(&self.prompts.query));
@@ -316,12 +349,11 @@ fn totals(tensors: &[TensorInfo<'_>]) -> Vec<TypeTotal> {
 
 /// The hidden states of a full batch in single precision: a layer's input, its three projections, the attention's output and
 /// the inner row of the feed-forward block, for each token that is worked on at a time.
-fn workspace(settings: &ModelSettings, threads: usize) -> u64 {
+fn workspace(description: &Description, max_length: usize, threads: usize) -> u64 {
     /// Tokens that a thread takes at a time, and that all take together for a long text.
     const PER_THREAD: usize = 256;
     const TOGETHER: usize = 1024;
-    let description = &settings.description;
-    let longest = settings.max_length.max(1);
+    let longest = max_length.max(1);
     let tokens = (threads * PER_THREAD.max(longest)).max(TOGETHER);
     let row = description.hidden_size.saturating_mul(5).saturating_add(description.feed_forward_size);
     (tokens.saturating_mul(row) as u64).saturating_mul(size_of::<f32>() as u64)

@@ -1,23 +1,25 @@
 //! `docent check`: whether a model does here what its publisher says it does.
 
+mod scores;
+
 use std::io::Write;
 use std::time::Instant;
 
 use anyhow::bail;
 use docent::catalog::Reference;
-use docent::{EmbedOptions, Embedder, Inspection, ModelRef, Prompt, inspect};
+use docent::{EmbedOptions, Embedder, Inspection, Isa, ModelRef, Prompt, inspect};
 use serde::Serialize;
 
 use crate::console::{Console, Unit};
 use crate::json;
-use crate::model::{OpenArgs, model_help, model_or_default};
+use crate::model::{AnyModel, OpenArgs, model_help, model_or_default, open_any};
 use crate::system;
 use crate::table::{Column, Table, bytes, coloured, count, milliseconds};
 
 /// Open a model, run it, and compare with published values.
 ///
-/// Looks at every weight, embeds a few texts alone and together, and compares with the vectors and similarities that
-/// the catalogue knows to be published for the model. The exit status is 1 if anything is not as it should be.
+/// Looks at every weight, embeds a few texts (or scores them, with a reranker) alone and together, and compares with the vectors,
+/// similarities or scores that the catalogue knows to be published for the model. The exit status is 1 if anything is not as it should be.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[arg(value_name = "MODEL", help = model_help())]
@@ -53,6 +55,7 @@ struct Report {
     ok: bool,
     checks: Vec<Check>,
     load_ms: Option<f64>,
+    /// To the first vector or score.
     first_vector_ms: Option<f64>,
     /// Of the whole process, before the weights are looked at one by one.
     peak_memory_bytes: Option<u64>,
@@ -89,13 +92,21 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     };
 
     let begin = Instant::now();
-    match Embedder::open_with(&model, &args.open.options(), &console.fetch_progress()) {
-        Ok(embedder) => {
-            report.load_ms = Some(begin.elapsed().as_secs_f64() * 1e3);
-            report.add("opens", Ok(format!("{}, {}", embedder.isa(), count(embedder.threads(), "thread"))));
+    let opened = open_any(&model, &args.open.options(), console);
+    report.load_ms = opened.is_ok().then(|| begin.elapsed().as_secs_f64() * 1e3);
+    let opens = |isa: Isa, threads: usize| Ok(format!("{isa}, {}", count(threads, "thread")));
+    match opened {
+        Ok(AnyModel::Embedder(embedder)) => {
+            report.add("opens", opens(embedder.isa(), embedder.threads()));
             report.probe(&embedder);
             report.peak_memory_bytes = system::peak_memory();
             report.compare(&embedder, &inspection);
+        }
+        Ok(AnyModel::Reranker(reranker)) => {
+            report.add("opens", opens(reranker.isa(), reranker.threads()));
+            report.probe_scores(&reranker);
+            report.peak_memory_bytes = system::peak_memory();
+            report.compare_scores(&reranker, &inspection);
         }
         Err(error) => report.add("opens", Err(error.to_string())),
     }
@@ -150,8 +161,17 @@ impl Report {
     fn compare(&mut self, embedder: &Embedder, inspection: &Inspection) {
         let references = embedder.settings().entry.map_or(&[][..], |entry| entry.reference.as_slice());
         let quantized = inspection.tensors().iter().any(|tensor| tensor.tensor_type.is_quantized());
+        self.published(references, |reference| compare(embedder, reference, quantized));
+    }
+
+    /// What comes of comparing with each published value that is one of this kind of model.
+    fn published(
+        &mut self,
+        references: &[Reference],
+        compare: impl Fn(&Reference) -> Result<Option<Result<String, String>>, docent::Error>,
+    ) {
         for reference in references {
-            match compare(embedder, reference, quantized) {
+            match compare(reference) {
                 Ok(Some(result)) => self.add("published values", result),
                 Ok(None) => {}
                 Err(error) => self.add("published values", Err(error.to_string())),
@@ -201,7 +221,7 @@ impl Report {
         write!(out, "{}", if console.out_has_colours() { coloured(&shown) } else { shown })?;
         let mut facts = Vec::new();
         facts.extend(self.load_ms.map(|time| format!("load {}", milliseconds(time))));
-        facts.extend(self.first_vector_ms.map(|time| format!("first vector {}", milliseconds(time))));
+        facts.extend(self.first_vector_ms.map(|time| format!("first result {}", milliseconds(time))));
         facts.extend(self.peak_memory_bytes.map(|peak| format!("peak memory {}", bytes(peak))));
         if !facts.is_empty() {
             writeln!(out, "\n{}", facts.join(", "))?;
@@ -241,7 +261,6 @@ fn same_bits(embedder: &Embedder, alone: &[Vec<f32>]) -> Result<String, String> 
     Ok(format!("{} alone, together and in another order", count(alone.len(), "text")))
 }
 
-/// The model's entry in the catalogue; a repository of the authors is one of its names.
 /// Compares with one published value; `None` if it is none of an embedding model.
 fn compare(
     embedder: &Embedder,
