@@ -1,7 +1,7 @@
 //! The catalogue of well-known models: what they are, how to use them, where to get them.
 //!
 //! It is a data file, `data/catalog.toml`, compiled into the library and parsed once. A model that is not in it works as
-//! well ([`ModelRef`](crate::ModelRef) takes paths and repositories); the catalogue adds short names, prompts where the model's own files
+//! well ([`ModelRef`] takes paths and repositories); the catalogue adds short names, prompts where the model's own files
 //! do not carry them, the sources in the order in which they are tried, and published values to compare with.
 //!
 //! Facts that were not checked against the authors' own files are listed in [`Entry::unverified`].

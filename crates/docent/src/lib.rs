@@ -1,4 +1,4 @@
-//! Embeddings from GGUF and safetensors models, on an ordinary CPU, without a C++ runtime, `PyTorch` or ONNX.
+//! Embeddings and reranking with GGUF and safetensors models, on an ordinary CPU, without a C++ runtime, `PyTorch` or ONNX.
 //!
 //! Open a model by name, path or address, and give it texts:
 //!
@@ -18,8 +18,7 @@
 //! [catalogue](catalog), by `hf:USER/REPO[/FILE]`, or by a web address; [`ModelRef`] has the rules. What is not on this machine is
 //! fetched into the Hugging Face cache once, and from then on opened without a connection; see [`hub`].
 //!
-//! This version runs BERT and DistilBERT encoders: bge, all-MiniLM, e5, gte, mxbai-embed, arctic-embed v1 and their kin.
-//! [`supported_architectures`] lists what it runs, [`inspect`] tells what any file is.
+//! [`supported_architectures`] lists what this version runs, from BERT to Qwen3; [`inspect`] tells what any file is.
 //!
 //! # Vectors
 //!
@@ -48,6 +47,21 @@
 //!
 //! Calls are blocking and use all threads of the embedder; an [`Embedder`] may be shared between threads, whose calls then take
 //! turns, as do the calls of several embedders. Nothing is sent anywhere; there is no telemetry.
+//!
+//! # Reranking
+//!
+//! A [`Reranker`] reads a query together with each document, and orders what a search has found:
+//!
+//! ```
+//! use docent::Reranker;
+//!
+//! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/encoders/modern-bert-rerank");
+//! let reranker = Reranker::open(model)?;
+//! let ranked = reranker.rerank("where is the cat", &["a dog", "the cat sat on the mat"])?;
+//! assert_eq!(ranked.len(), 2);
+//! assert!(ranked[0].score >= ranked[1].score);
+//! # Ok::<(), docent::Error>(())
+//! ```
 //!
 //! # Converting
 //!

@@ -76,45 +76,19 @@ pub(crate) unsafe fn accumulate<S: Simd, E: Element, const ROWS: usize, const PA
         for p in 0..PANELS {
             panels[p] = b.add(p * panel_len);
         }
-        // Two at a time where the tile leaves registers for it: the loop that counts is one of 29 instructions for 12 products.
-        let unrolled = if S::STRIP == 1 { 2 } else { 1 };
-        let whole = k / unrolled * unrolled;
-        for start in (0..whole).step_by(unrolled) {
-            for k in start..start + unrolled {
-                add_products::<S, E, ROWS, PANELS>(&mut sums, a, a_stride, panels, k);
+        for k in 0..k {
+            let mut b = [S::splat(0.0); PANELS];
+            for p in 0..PANELS {
+                b[p] = E::load::<S>(panels[p].add(k * PANEL));
             }
-        }
-        for k in whole..k {
-            add_products::<S, E, ROWS, PANELS>(&mut sums, a, a_stride, panels, k);
+            for r in 0..ROWS {
+                let a = S::splat(*a.add(r * a_stride + k));
+                for p in 0..PANELS {
+                    sums[r][p] = S::mul_add(a, b[p], sums[r][p]);
+                }
+            }
         }
         sums
-    }
-}
-
-/// Adds the products of one k.
-///
-/// # Safety
-/// As for [`product`], with `k` below its own.
-#[inline(always)]
-unsafe fn add_products<S: Simd, E: Element, const ROWS: usize, const PANELS: usize>(
-    sums: &mut [[S::F32; PANELS]; ROWS],
-    a: *const f32,
-    a_stride: usize,
-    panels: [*const E; PANELS],
-    k: usize,
-) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        let mut b = [S::splat(0.0); PANELS];
-        for p in 0..PANELS {
-            b[p] = E::load::<S>(panels[p].add(k * PANEL));
-        }
-        for r in 0..ROWS {
-            let a = S::splat(*a.add(r * a_stride + k));
-            for p in 0..PANELS {
-                sums[r][p] = S::mul_add(a, b[p], sums[r][p]);
-            }
-        }
     }
 }
 
