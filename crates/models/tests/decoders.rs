@@ -1,0 +1,243 @@
+//! Small decoders and XLM-R with random weights, as directories and as the GGUF files converted from them, against `transformers` in
+//! `float32`.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use docent_kernels::{Executor, Isa, Matrix, Pooling, ThreadPool};
+use docent_models::convert::{OutputType, convert};
+use docent_models::{Batch, Model, ScoreKind};
+use serde::Deserialize;
+use tempfile::TempDir;
+
+/// Each with the architecture of its files and whether its rows are whole blocks of 32, as `Q8_0` has them.
+const MODELS: [(&str, &str, bool); 14] = [
+    ("convertible/Qwen3-Reranker-tiny", "qwen3", true),
+    ("convertible/gemma-embed", "gemma-embedding", true),
+    ("convertible/llama-embed", "llama", true),
+    ("convertible/qwen2-embed", "qwen2", true),
+    ("convertible/qwen3-embed", "qwen3", true),
+    ("convertible/xlmr-rerank", "bert", true),
+    ("decoders/gemma-window", "gemma-embedding", false),
+    ("decoders/llama-linear", "llama", true),
+    ("decoders/llama-llama3", "llama", false),
+    ("decoders/mistral-window", "llama", false),
+    ("decoders/qwen2-causal", "qwen2", false),
+    ("decoders/qwen3-classifier", "qwen3", true),
+    ("decoders/qwen3-yarn", "qwen3", false),
+    ("decoders/xlmr-embed", "bert", false),
+];
+
+#[derive(Deserialize)]
+struct Reference {
+    /// `None` of a reranker.
+    pooling: Option<String>,
+    positions: usize,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    ids: Vec<u32>,
+    /// Of an embedder, projected if it does that.
+    pooled: Option<Vec<f32>>,
+    /// Of a reranker.
+    score: Option<f32>,
+}
+
+impl Reference {
+    fn of(name: &str) -> Self {
+        serde_json::from_slice(&std::fs::read(folder(name).join("reference.json")).unwrap()).unwrap()
+    }
+
+    fn pooling(&self) -> Option<Pooling> {
+        self.pooling.as_deref().map(|mode| match mode {
+            "mean" => Pooling::Mean,
+            "cls" => Pooling::Cls,
+            "last" => Pooling::Last,
+            other => panic!("{other}"),
+        })
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
+}
+
+fn open(path: &Path) -> Model {
+    Model::open(path, &ThreadPool::new(1)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The directory. One with no other tokenizer than a SentencePiece file is for the converter; in a copy it gets another model's, which is
+/// as good where ids are given.
+fn directory(name: &str) -> Model {
+    let from = folder(name);
+    if from.join("tokenizer.json").exists() {
+        return open(&from);
+    }
+    let to = TempDir::new().unwrap();
+    copy(&from, to.path());
+    std::fs::copy(folder("convertible/xlmr-rerank/tokenizer.json"), to.path().join("tokenizer.json")).unwrap();
+    open(to.path())
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+fn converted(name: &str, ty: OutputType) -> Model {
+    let out = TempDir::new().unwrap();
+    let path = out.path().join("model.gguf");
+    convert(&folder(name), &path, ty, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
+    open(&path)
+}
+
+/// What the model makes of sequences: embeddings, or the outputs of its scoring head.
+fn outputs(model: &Model, executor: &mut Executor, reference: &Reference, batch: &Batch) -> Vec<Vec<f32>> {
+    let found = match reference.pooling() {
+        Some(pooling) => model.pooled(executor, batch, pooling).unwrap(),
+        None => model.scores(executor, batch, None).unwrap(),
+    };
+    let rows = rows(&found);
+    executor.recycle(found);
+    rows
+}
+
+fn rows(matrix: &Matrix) -> Vec<Vec<f32>> {
+    (0..matrix.rows()).map(|row| matrix.row(row).to_vec()).collect()
+}
+
+fn unit(vector: &[f32]) -> Vec<f64> {
+    let length = vector.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+    vector.iter().map(|&value| f64::from(value) / length).collect()
+}
+
+/// The cosine of two vectors and, once they are of unit length, their largest difference.
+fn compare(found: &[f32], expected: &[f32]) -> (f64, f64) {
+    assert_eq!(found.len(), expected.len());
+    let (found, expected) = (unit(found), unit(expected));
+    let cosine = found.iter().zip(&expected).map(|(a, b)| a * b).sum();
+    (cosine, found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max))
+}
+
+/// That a model gives the reference's vectors or scores.
+fn check(model: &Model, reference: &Reference, executor: &mut Executor, what: &str) {
+    for case in &reference.cases {
+        let what = format!("{what}, {} tokens", case.ids.len());
+        let found = &outputs(model, executor, reference, &Batch::new([&case.ids[..]]))[0];
+        match (&case.pooled, case.score) {
+            (Some(expected), None) => {
+                let (cosine, difference) = compare(found, expected);
+                assert!(cosine >= 0.999_99 && difference <= 2e-5, "{what}: cosine {cosine}, difference {difference}");
+            }
+            (None, Some(expected)) => {
+                let score = model.description().scores.as_ref().unwrap().raw(found);
+                assert!((score - expected).abs() <= 1e-4, "{what}: {score}, expected {expected}");
+            }
+            _ => panic!("{what}: a vector or a score"),
+        }
+    }
+}
+
+#[test]
+fn directories_and_converted_files_give_the_outputs_of_transformers() {
+    for (name, architecture, _) in MODELS {
+        let reference = Reference::of(name);
+        assert!(reference.cases.len() >= 6 && reference.cases[0].ids.len() == 1);
+        for (model, form) in [(directory(name), "directory"), (converted(name, OutputType::F32), "GGUF")] {
+            let description = model.description();
+            assert_eq!(description.architecture, architecture, "{name}");
+            assert_eq!(description.positions, reference.positions, "{name}");
+            assert_eq!(description.unused_tensors, Vec::<String>::new(), "{name}");
+            check(&model, &reference, &mut Executor::inline(Isa::best()), &format!("{name}, {form}"));
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_gives_the_outputs() {
+    for (name, ..) in MODELS {
+        let (reference, model) = (Reference::of(name), directory(name));
+        for isa in Isa::available() {
+            check(&model, &reference, &mut Executor::inline(isa), &format!("{name} on {isa}"));
+        }
+    }
+}
+
+#[test]
+fn eight_bits_change_the_direction_little() {
+    for (name, ..) in MODELS.into_iter().filter(|&(.., blocks)| blocks) {
+        let reference = Reference::of(name);
+        let model = converted(name, OutputType::Q8_0);
+        let mut executor = Executor::inline(Isa::best());
+        for case in reference.cases.iter().filter(|case| case.pooled.is_some()) {
+            let found = &outputs(&model, &mut executor, &reference, &Batch::new([&case.ids[..]]))[0];
+            let (cosine, _) = compare(found, case.pooled.as_ref().unwrap());
+            assert!(cosine >= 0.999, "{name}, {} tokens: cosine {cosine}", case.ids.len());
+        }
+    }
+}
+
+#[test]
+fn a_sequence_has_the_same_bits_alone_in_any_batch_and_on_any_number_of_threads() {
+    for (name, ..) in MODELS {
+        let reference = Reference::of(name);
+        let model = converted(name, OutputType::F32);
+        let texts: Vec<&[u32]> = reference.cases.iter().map(|case| &case.ids[..]).collect();
+        let mut executor = Executor::inline(Isa::best());
+        let mut run = |batch: &Batch| outputs(&model, &mut executor, &reference, batch);
+        let alone: Vec<_> = texts.iter().flat_map(|text| run(&Batch::new([*text]))).collect();
+        assert_eq!(run(&Batch::new(texts.iter().copied())), alone, "{name}");
+        let mut pool = Executor::on_pool(Isa::best(), Arc::new(ThreadPool::new(3)));
+        let mut backwards = outputs(&model, &mut pool, &reference, &Batch::new(texts.iter().rev().copied()));
+        backwards.reverse();
+        assert_eq!(backwards, alone, "{name} on threads");
+    }
+}
+
+#[test]
+fn scores_after_a_prefix_have_the_bits_of_those_without() {
+    for (name, kind) in [
+        ("convertible/Qwen3-Reranker-tiny", ScoreKind::YesNo { yes: 0, no: 1 }),
+        ("decoders/qwen3-classifier", ScoreKind::Logit),
+    ] {
+        let reference = Reference::of(name);
+        for model in [directory(name), converted(name, OutputType::F32), converted(name, OutputType::Q8_0)] {
+            assert_eq!(model.description().scores, Some(kind.clone()), "{name}");
+            let mut executor = Executor::inline(Isa::best());
+            for case in reference.cases.iter().filter(|case| case.ids.len() > 1) {
+                let whole = outputs(&model, &mut executor, &reference, &Batch::new([&case.ids[..]]));
+                for first in [1, case.ids.len() / 2, case.ids.len() - 1] {
+                    let (before, after) = case.ids.split_at(first);
+                    let prefix = model.prefix(&mut executor, before).unwrap().unwrap();
+                    // The end of another sequence behind the same prefix must not show.
+                    let batch = Batch::after(first, [after, &after[after.len() - 1..]]);
+                    let found = model.scores(&mut executor, &batch, Some(&prefix)).unwrap();
+                    assert_eq!(rows(&found)[..1], whole, "{name}: {first} of {} tokens", case.ids.len());
+                    executor.recycle(found);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn only_causal_models_take_a_prefix() {
+    for (name, ..) in MODELS {
+        let model = directory(name);
+        let causal = !["gemma", "xlmr", "qwen2-embed"].iter().any(|part| name.contains(part));
+        assert_eq!(model.description().causal, causal, "{name}");
+        let prefix = model.prefix(&mut Executor::inline(Isa::best()), &[5, 6, 7]).unwrap();
+        assert_eq!(prefix.map(|prefix| prefix.tokens()), causal.then_some(3), "{name}");
+    }
+}
