@@ -137,6 +137,12 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
             }
         }
     }
+    if let Some(scaling) = config.object("rope_scaling")? {
+        let kind = scaling.string(&["rope_type", "type"])?.unwrap_or("default");
+        if kind != "default" {
+            return Err(scaling.error("rope_scaling.rope_type", "\"default\"", format!("{kind:?}")));
+        }
+    }
     for field in ["attn_logit_softcapping", "final_logit_softcapping"] {
         if let Some(found) = config.float(&[field])? {
             return Err(config.error(field, "null", found));

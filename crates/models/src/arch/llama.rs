@@ -19,7 +19,7 @@ fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
 }
 
 fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
-    decoder::translate(to)?;
+    decoder::translate(to, None)?;
     let (hidden, heads) = (to.config.size(&["hidden_size"])?, to.config.size(&["num_attention_heads"])?);
     let dim = to.config.optional_size(&["head_dim"])?.unwrap_or(hidden / heads.max(1));
     to.size_or("vocab_size", &["vocab_size"], 32000)?;

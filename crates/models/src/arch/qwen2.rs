@@ -18,7 +18,8 @@ fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
 }
 
 fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
-    decoder::translate(to)?;
+    let windows = decoder::qwen_windows(&to.config)?;
+    decoder::translate(to, Some(windows))?;
     // What readers make of the heads' number, unless the settings say otherwise.
     if !to.config.has("head_dim") {
         for key in ["attention.key_length", "attention.value_length"] {

@@ -26,7 +26,8 @@ fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
 }
 
 fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
-    decoder::translate(to)
+    let windows = decoder::qwen_windows(&to.config)?;
+    decoder::translate(to, Some(windows))
 }
 
 fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {

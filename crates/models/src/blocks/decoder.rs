@@ -17,7 +17,7 @@ use crate::Error;
 use crate::arch::{Loaded, Network, Sizes, find, layer_and_part};
 use crate::head::{Head, Scorer};
 use crate::pass::Pass;
-use crate::settings::{Settings, Translation};
+use crate::settings::{HfConfig, Settings, Translation};
 use crate::source::HfName;
 use crate::weights::Weights;
 
@@ -80,8 +80,9 @@ pub(crate) fn normalised(executor: &mut Executor, x: &Matrix, norm: &Norm) -> Ma
     h
 }
 
-/// The settings that these models share.
-pub(crate) fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
+/// The settings that these models share. `windows` says whether the window of the settings is in use, where that is a setting of its
+/// own.
+pub(crate) fn translate(to: &mut Translation<'_>, windows: Option<bool>) -> Result<(), Error> {
     to.size("block_count", &["num_hidden_layers"])?;
     to.size("context_length", &["max_position_embeddings"])?;
     let hidden = to.size("embedding_length", &["hidden_size"])?;
@@ -96,11 +97,25 @@ pub(crate) fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     if let Some(name) = to.config.string(&["hidden_act"])?.filter(|&name| name != "silu") {
         return Err(to.config.error("hidden_act", "\"silu\"", format!("{name:?}")));
     }
-    let windowed = to.config.bool("use_sliding_window")?.unwrap_or(true);
-    if let Some(window) = to.config.optional_size(&["sliding_window"])?.filter(|_| windowed) {
+    let window = to.config.optional_size(&["sliding_window"])?;
+    if let Some(window) = window.filter(|_| windows.unwrap_or(true)) {
         to.set_size("attention.sliding_window", "sliding_window", window)?;
     }
     Ok(())
+}
+
+/// Whether a Qwen model attends in a window. The published ones do not; the library would let the first `max_window_layers` layers see
+/// all and the others a window, which is one of two kinds for all layers here.
+pub(crate) fn qwen_windows(config: &HfConfig<'_>) -> Result<bool, Error> {
+    if !config.bool("use_sliding_window")?.unwrap_or(false) {
+        return Ok(false);
+    }
+    let layers = config.size(&["num_hidden_layers"])?;
+    match config.optional_size(&["max_window_layers"])?.unwrap_or(layers) {
+        0 => Ok(true),
+        whole if whole >= layers => Ok(false),
+        whole => Err(config.error("max_window_layers", &format!("0, or all {layers} layers"), whole)),
+    }
 }
 
 /// How many heads there are, and of how many columns.

@@ -89,6 +89,9 @@ pub(crate) fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
             let factor = factor.ok_or_else(|| scaling.error("rope_scaling.factor", "a number", "nothing"))?;
             to.set_text("rope.scaling.type", "rope_scaling.rope_type", kind);
             to.set_float("rope.scaling.factor", "rope_scaling.factor", factor);
+            if kind == "yarn" {
+                translate_yarn(&scaling, factor, to)?;
+            }
             if let Some(original) = scaling.optional_size(&["original_max_position_embeddings"])? {
                 let field = "rope_scaling.original_max_position_embeddings";
                 to.set_size("rope.scaling.original_context_length", field, original)?;
@@ -113,6 +116,29 @@ pub(crate) fn factors(settings: &Settings<'_>, dims: usize, base: f64) -> Result
     let plain = Frequencies::new(dims, base);
     let stretched = llama3.stretch(plain.clone());
     Ok(Some(plain.angles().iter().zip(stretched.angles()).map(|(plain, slow)| (plain / slow) as f32).collect()))
+}
+
+/// What a config.json says about `YaRN` beyond the factor. GGUF counts the magnitude relative to the paper's `0.1 ln(factor) + 1`.
+fn translate_yarn(scaling: &HfConfig<'_>, factor: f64, to: &mut Translation<'_>) -> Result<(), Error> {
+    for (key, field, name) in [
+        ("rope.scaling.yarn_beta_fast", "beta_fast", "rope_scaling.beta_fast"),
+        ("rope.scaling.yarn_beta_slow", "beta_slow", "rope_scaling.beta_slow"),
+    ] {
+        if let Some(value) = scaling.float(&[field])? {
+            to.set_float(key, name, value);
+        }
+    }
+    let magnitude = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
+    let number = |field: &str| Ok::<_, Error>(scaling.float(&[field])?.filter(|&value| value != 0.0));
+    let found = match (number("attention_factor")?, number("mscale")?, number("mscale_all_dim")?) {
+        (Some(given), ..) => Some(given),
+        (None, Some(scale), Some(of_all)) => Some(magnitude(scale) / magnitude(of_all)),
+        (None, ..) => None,
+    };
+    if let Some(found) = found {
+        to.set_float("rope.scaling.attn_factor", "rope_scaling.attention_factor", found / magnitude(1.0));
+    }
+    Ok(())
 }
 
 /// How Llama 3.1 stretches its angles: pairs that turn fast stay, slow ones turn slower by a factor, those between by part of it.
@@ -171,5 +197,47 @@ impl Llama3 {
             angle * (kept + (1.0 - kept) / self.factor)
         };
         Frequencies::of(plain.angles().iter().map(stretch).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::settings::Translated;
+
+    fn frequencies_of(scaling: &Value) -> Frequencies {
+        let config = json!({"rope_theta": 1e4, "rope_scaling": scaling});
+        let path = Path::new("config.json");
+        let fields = config.as_object().unwrap();
+        let mut to = Translation::new(HfConfig { path, fields }, "qwen3");
+        to.set_size("context_length", "max_position_embeddings", 4096).unwrap();
+        translate(&mut to).unwrap();
+        let translated = Translated::new(to).unwrap();
+        frequencies(&translated.settings(path, "qwen3"), 64, 1e4).unwrap()
+    }
+
+    /// `_compute_yarn_parameters` of transformers 4.57.
+    #[test]
+    fn yarn_is_read_with_all_its_settings() {
+        let yarn = |more: Value| {
+            let mut scaling = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024});
+            scaling.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            frequencies_of(&scaling)
+        };
+        let magnitude = |more: Value| yarn(more).magnitude();
+        let paper = |scale: f64| 0.1 * scale * 4f64.ln() + 1.0;
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-6;
+        assert!(near(magnitude(json!({})), paper(1.0)));
+        assert!(near(magnitude(json!({"attention_factor": 1.5})), 1.5));
+        assert!(near(magnitude(json!({"mscale": 1.0, "mscale_all_dim": 0.8})), paper(1.0) / paper(0.8)));
+        assert!(near(magnitude(json!({"mscale": 0.7})), paper(1.0)));
+        // With other bounds other pairs are stretched.
+        let plain = yarn(json!({}));
+        assert_ne!(yarn(json!({"beta_fast": 8.0})).angles(), plain.angles());
+        assert_ne!(yarn(json!({"beta_slow": 2.0})).angles(), plain.angles());
     }
 }
