@@ -252,6 +252,16 @@ impl<'c> Translation<'c> {
         Ok(())
     }
 
+    /// Which layers attend in a window, if config.json says it for each.
+    pub(crate) fn layers_in_window(&self, layers: usize) -> Result<Option<Vec<bool>>, Error> {
+        let field = "layer_types";
+        let Some(types) = self.config.strings(field)? else { return Ok(None) };
+        if types.len() != layers {
+            return Err(self.config.error(field, &format!("a type for each of {layers} layers"), types.len()));
+        }
+        Ok(Some(types.into_iter().map(|ty| ty == "sliding_attention").collect()))
+    }
+
     /// A number, from the first of several fields that is there, or else the default.
     pub(crate) fn float_or(&mut self, key: &str, fields: &[&'static str], default: f64) -> Result<f64, Error> {
         let value = self.config.float(fields)?.unwrap_or(default);

@@ -119,12 +119,8 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
         to.leave_unwritten("attention.scale", Unwritten::Implied);
     }
     let key = "attention.sliding_window_pattern";
-    match config.strings("layer_types")? {
-        Some(types) => {
-            let in_window: Vec<bool> = types.iter().map(|&ty| ty == "sliding_attention").collect();
-            if in_window.len() != layers {
-                return Err(config.error("layer_types", &format!("a type for each of {layers} layers"), types.len()));
-            }
+    match to.layers_in_window(layers)? {
+        Some(in_window) => {
             if in_window.iter().enumerate().all(|(layer, &window)| window == (layer % PERIOD < PERIOD - 1)) {
                 to.leave_unwritten(key, Unwritten::Implied);
             }

@@ -110,12 +110,8 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     to.float_or("attention.layer_norm_epsilon", &["norm_eps", "layer_norm_eps"], 1e-5)?;
     to.set_bool("attention.causal", "is_decoder", config.bool("is_decoder")?.unwrap_or(false));
     to.size_or("attention.sliding_window", &["local_attention"], 128)?;
-    match config.strings("layer_types")? {
-        Some(types) => {
-            let in_window: Vec<bool> = types.iter().map(|&ty| ty == "sliding_attention").collect();
-            if in_window.len() != layers {
-                return Err(config.error("layer_types", &format!("a type for each of {layers} layers"), types.len()));
-            }
+    match to.layers_in_window(layers)? {
+        Some(in_window) => {
             to.set_bools("attention.sliding_window_pattern", "layer_types", in_window);
         }
         None => {

@@ -145,7 +145,7 @@ fn load_mixture(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded
 }
 
 /// The bias that the experts of a layer share; GGUF has no name for it.
-const SHARED_BIAS: &str = "ffn_exps.bias";
+pub(crate) const SHARED_BIAS: &str = "ffn_exps.bias";
 
 fn load_with(
     settings: &Settings<'_>,

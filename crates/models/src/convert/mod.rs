@@ -267,6 +267,9 @@ pub fn convert_with(
     plan.save(&model, &writer, out, on_tensor)?;
 
     settings_lost.extend(modules_lost(&model)?);
+    if plan.expert_bias_lost {
+        settings_lost.push("the bias that the experts of a layer share".to_owned());
+    }
     Ok(Report {
         tensors: plan.tensors.len(),
         parameters: plan.parameters(),

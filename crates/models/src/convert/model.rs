@@ -86,7 +86,8 @@ impl<'a> Model<'a> {
         }
         refuse_lost(&translation, document)?;
         let translated = Translated::new(translation.clone())?;
-        let labels = labels(document)?;
+        // A head that is kept as modules has the one output of a reranker.
+        let labels = if modules.scoring.is_some() { vec!["LABEL_0".to_owned()] } else { labels(document)? };
         Ok(Model { dir, document, architecture, translation, translated, modules, labels })
     }
 
@@ -141,7 +142,7 @@ impl<'a> Model<'a> {
         let among_sizes = causal.clone().filter(|_| !encoder);
         let pooling = match (head, self.modules.pooling) {
             (Head::YesNo, _) => Some(RANK),
-            (Head::Classifier, _) if !encoder => Some(RANK),
+            (Head::Classifier, _) if !encoder || self.modules.scoring.is_some() => Some(RANK),
             (_, Some(pooling)) => Some(self.pooling_number(pooling)?),
             (_, None) => None,
         };

@@ -10,6 +10,7 @@ use super::source::{RawTensor, Source};
 use super::values::{Rows, Values};
 use super::{Error, OutputType};
 use crate::arch::bert::POSITIONS_SKIPPED;
+use crate::arch::nomic_bert::SHARED_BIAS;
 use crate::blocks::position;
 use crate::sentence_transformers::name_in_module;
 use crate::source::HfName;
@@ -20,6 +21,8 @@ pub(super) struct Plan<'a> {
     /// Names of the tensors that are left out.
     pub(super) dropped: Vec<String>,
     pub(super) head: Head,
+    /// Whether the experts of a layer share a bias that the file has no place for.
+    pub(super) expert_bias_lost: bool,
 }
 
 pub(super) struct Planned<'a> {
@@ -34,7 +37,7 @@ const INTERLEAVED: [&str; 1] = ["llama"];
 impl<'a> Plan<'a> {
     /// Names and types every tensor of the source.
     pub(super) fn new(model: &Model<'_>, source: &'a Source, ty: OutputType) -> Result<Self, Error> {
-        let mut plan = Self { tensors: Vec::new(), dropped: Vec::new(), head: Head::None };
+        let mut plan = Self { tensors: Vec::new(), dropped: Vec::new(), head: Head::None, expert_bias_lost: false };
         let answers = reranker::answers(model)?;
         let has_classifier = source.tensors().any(|t| is_classifier(model, t.view.name));
         let mut seen = HashSet::new();
@@ -44,6 +47,12 @@ impl<'a> Plan<'a> {
         }
         for tensor in source.tensors() {
             let (name, plus_one) = match named(model, tensor.view.name) {
+                // Other readers refuse a tensor that GGUF has no name for.
+                HfName::Gguf(name) if name.ends_with(SHARED_BIAS) => {
+                    plan.expert_bias_lost = true;
+                    plan.dropped.push(tensor.view.name.to_owned());
+                    continue;
+                }
                 HfName::Gguf(name) => (name, false),
                 HfName::GgufPlusOne(name) => (name, true),
                 HfName::Unused => {
@@ -202,6 +211,14 @@ fn rows_of(model: &Model<'_>, name: &str, tensor: &RawTensor<'_>) -> Result<Rows
         return Ok(Rows::From(skipped));
     }
     let part = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).map_or("", |(_, part)| part);
+    if let (Some(turned), [rows, _]) = (experts_turned(part), &tensor.view.shape[..]) {
+        let count = settings.size("expert_count")? as u64;
+        if count == 0 || !rows.is_multiple_of(count) {
+            let expected = format!("as many rows for each of {count} experts");
+            return Err(crate::Error::config(tensor.file, tensor.view.name, expected, rows.to_string()).into());
+        }
+        return Ok(if turned { Rows::OfExpertsTurned { count } } else { Rows::OfExperts { count } });
+    }
     let heads = match part.split_once('.') {
         Some(("attn_q", _)) => settings.uniform_size("attention.head_count")?,
         Some(("attn_k", _)) => match settings.uniform_size("attention.head_count_kv")? {
@@ -219,6 +236,15 @@ fn rows_of(model: &Model<'_>, name: &str, tensor: &RawTensor<'_>) -> Result<Rows
         return Err(crate::Error::config(tensor.file, tensor.view.name, expected, rows.to_string()).into());
     }
     Ok(Rows::Interleaved { heads })
+}
+
+/// Whether this part of a layer has the matrices of all experts, and whether checkpoints keep them turned.
+fn experts_turned(part: &str) -> Option<bool> {
+    match part {
+        "ffn_up_exps.weight" => Some(false),
+        "ffn_down_exps.weight" => Some(true),
+        _ => None,
+    }
 }
 
 /// The stretching of positions that only tensors can say.

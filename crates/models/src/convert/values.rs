@@ -19,6 +19,10 @@ pub(super) enum Rows {
     Interleaved { heads: u64 },
     /// These.
     Chosen(Vec<u64>),
+    /// All, those of so many experts one after the other, with a dimension for the experts.
+    OfExperts { count: u64 },
+    /// The same with each expert's matrix turned.
+    OfExpertsTurned { count: u64 },
 }
 
 impl Values<'_> {
@@ -28,10 +32,15 @@ impl Values<'_> {
             Values::Computed { shape, .. } => shape.clone(),
             Values::Tensor { source, rows, .. } => {
                 let mut shape = source.view.shape.clone();
+                match (rows, &shape[..]) {
+                    (Rows::OfExperts { count }, &[all, columns]) => return vec![*count, all / count, columns],
+                    (Rows::OfExpertsTurned { count }, &[all, columns]) => return vec![*count, columns, all / count],
+                    _ => {}
+                }
                 if let Some(count) = shape.first_mut() {
                     *count = match rows {
                         Rows::From(first) => count.saturating_sub(*first),
-                        Rows::Interleaved { .. } => *count,
+                        Rows::Interleaved { .. } | Rows::OfExperts { .. } | Rows::OfExpertsTurned { .. } => *count,
                         Rows::Chosen(rows) => rows.len() as u64,
                     };
                 }
@@ -62,8 +71,17 @@ impl Values<'_> {
 fn decode_rows(source: &RawTensor<'_>, rows: &Rows, start: usize, out: &mut [f32]) -> Result<(), Error> {
     let columns: usize = source.view.shape.iter().skip(1).product::<u64>() as usize; // of a tensor in memory
     let total = source.view.shape.first().copied().unwrap_or(1);
+    if let Rows::OfExpertsTurned { count } = rows {
+        let inner = (total / count) as usize;
+        for (place, value) in (start..).zip(out) {
+            let (expert, column, row) = (place / (inner * columns), place / inner % columns, place % inner);
+            source.decode((expert * inner + row) * columns + column, std::slice::from_mut(value))?;
+        }
+        return Ok(());
+    }
     let place = |row: u64| match rows {
         Rows::From(first) => row + first,
+        Rows::OfExperts { .. } | Rows::OfExpertsTurned { .. } => row,
         Rows::Interleaved { heads } => {
             let dim = total / heads;
             let (head, within) = (row / dim, row % dim);
@@ -94,6 +112,23 @@ mod tests {
     use crate::source::TensorView;
 
     #[test]
+    fn experts_get_a_dimension_and_are_turned() {
+        let bytes: Vec<u8> = (0..12u8).flat_map(|i| f32::from(i).to_le_bytes()).collect();
+        let values = |rows| {
+            let view = TensorView { name: "t", shape: vec![4, 3], ty: TensorType::F32, bytes: &bytes, plus_one: false };
+            Values::Tensor { source: RawTensor { file: Path::new("f"), view }, rows, plus_one: false }
+        };
+        assert_eq!(values(Rows::OfExperts { count: 2 }).shape(), [2, 2, 3]);
+        let turned = values(Rows::OfExpertsTurned { count: 2 });
+        assert_eq!(turned.shape(), [2, 3, 2]);
+        let mut out = [0.0; 12];
+        let (first, rest) = out.split_at_mut(5);
+        turned.decode(0, first).unwrap();
+        turned.decode(5, rest).unwrap();
+        assert_eq!(out, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0, 6.0, 9.0, 7.0, 10.0, 8.0, 11.0]);
+    }
+
+    #[test]
     fn rows_are_chosen_reordered_and_cut_wherever_a_piece_begins() {
         let bytes: Vec<u8> = (0..24u8).flat_map(|i| f32::from(i).to_le_bytes()).collect();
         let values = |rows| {
@@ -105,6 +140,7 @@ mod tests {
             (Rows::Interleaved { heads: 2 }, vec![0, 2, 1, 3, 4, 6, 5, 7]),
             (Rows::Interleaved { heads: 1 }, vec![0, 4, 1, 5, 2, 6, 3, 7]),
             (Rows::Chosen(vec![5, 0]), vec![5, 0]),
+            (Rows::OfExperts { count: 4 }, vec![0, 1, 2, 3, 4, 5, 6, 7]),
         ] {
             let expected: Vec<f32> =
                 expected.iter().flat_map(|&row| (0..3).map(move |column| (3 * row + column + 1) as f32)).collect();

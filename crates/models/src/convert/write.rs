@@ -51,7 +51,7 @@ impl Plan<'_> {
             planned.encode(&mut values, &mut encoded, sink)
         });
         saved.map_err(|error| unchecked.renamed(error, out))?;
-        check_file(&unchecked.path, model)?;
+        check_file(&unchecked.path, out, model)?;
         unchecked.commit(out)
     }
 }
@@ -116,10 +116,10 @@ pub(super) fn check_directory(model: &Model<'_>) -> Result<(), Error> {
     refuse_unused(model, &weights)
 }
 
-/// Opens a file that was written, without reading the values of its matrices.
-fn check_file(path: &Path, model: &Model<'_>) -> Result<(), Error> {
+/// Opens a file that was written, without reading the values of its matrices. `out` is what messages call it.
+fn check_file(path: &Path, out: &Path, model: &Model<'_>) -> Result<(), Error> {
     let gguf = Gguf::open(path).map_err(crate::Error::from)?;
-    let source = Source::from_gguf(path, gguf);
+    let source = Source::from_gguf(out, gguf);
     let Source::Gguf { gguf, .. } = &source else { unreachable!("made from a GGUF file just above") };
     match Tokenizer::from_gguf(gguf.metadata()) {
         // A kind of tokenizer that this version cannot run is no fault of the file.
@@ -128,7 +128,7 @@ fn check_file(path: &Path, model: &Model<'_>) -> Result<(), Error> {
     }
     let threads = ThreadPool::new(1);
     let weights = Weights::for_checking(&source, &threads);
-    let settings = Settings::of_gguf(path, model.architecture.name, gguf.metadata());
+    let settings = Settings::of_gguf(out, model.architecture.name, gguf.metadata());
     (model.architecture.load)(&settings, &weights)?;
     refuse_unused(model, &weights)
 }
