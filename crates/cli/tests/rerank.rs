@@ -99,6 +99,8 @@ fn wrong_uses_are_told() {
     assert!(message.contains("a maximum length of 100000 tokens is out of range"), "{message}");
     let message = error(&["--query", &"cat ".repeat(40), "--max-length", "8", "x"]);
     assert!(message.contains("shorten the query"), "{message}");
+    let message = error(&["--query", &"cat ".repeat(15), "--max-length", "20", "--windows", "x"]);
+    assert!(message.contains("shorten the query to 15"), "{message}");
     let output = docent().args(["rerank", "--query", "q", "x", "-m"]).arg(fixture("bert-tiny")).output().unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("is an embedding model, not a reranker"), "{message}");

@@ -201,7 +201,8 @@ impl Embedder {
 
     /// Each text as the model will read it.
     fn tokenize<S: AsRef<str> + Sync>(&self, texts: &[S], options: &EmbedOptions) -> Result<Vec<Tokenized>, Error> {
-        let max_length = self.max_length(options.max_length)?;
+        let least = self.tokenizer().special_token_count() + 1;
+        let max_length = self.engine.max_length(options.max_length, self.settings.max_length, least)?;
         let side = match options.truncate {
             Truncate::Right | Truncate::Error => TruncationSide::Right,
             Truncate::Left => TruncationSide::Left,
@@ -230,17 +231,6 @@ impl Embedder {
             }
         });
         cells.into_iter().enumerate().map(|(index, cell)| cell.into_inner().unwrap_or_else(|| one(index))).collect()
-    }
-
-    fn max_length(&self, asked: Option<usize>) -> Result<usize, Error> {
-        let max_length = asked.unwrap_or(self.settings.max_length);
-        let least = self.tokenizer().special_token_count() + 1;
-        let most = self.settings.description.positions;
-        if max_length < least || max_length > most {
-            let model = self.settings.description.name.clone();
-            return Err(Error::MaxLength { max_length, model, least, most });
-        }
-        Ok(max_length)
     }
 
     /// What the embedder works with.

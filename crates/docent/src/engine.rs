@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use docent_kernels::{Executor, Isa, Pooling, ThreadPool};
 use docent_models::{Batch, BatchError, Model, Prefix};
 
+use crate::Error;
+
 /// Tokens that one thread runs through the model at a time: enough to use each weight often once it is in the cache,
 /// few enough that the hidden states stay there too.
 const GROUP_TOKENS: usize = 256;
@@ -17,6 +19,10 @@ const GROUPS_PER_TURN: usize = 16;
 
 /// Tokens from which it pays to compute a common start once: fewer cost less than what it takes to keep them.
 const LEAST_PREFIX: usize = 16;
+
+/// Tokens of a common start that are kept at most: more than any prompt, and little memory, though documents may begin alike for
+/// many thousand tokens.
+const MOST_PREFIX: usize = 1024;
 
 /// Memory that an executor may keep between calls.
 const KEEP_BYTES: usize = 64 << 20;
@@ -49,6 +55,18 @@ impl Engine {
 
     pub(crate) fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// The tokens a text, or a query with a document, may have: what the caller asked for, or else `usual`; at least `least`, which
+    /// leaves room beside the special tokens.
+    pub(crate) fn max_length(&self, asked: Option<usize>, usual: usize, least: usize) -> Result<usize, Error> {
+        let max_length = asked.unwrap_or(usual);
+        let description = self.model.description();
+        let most = description.positions;
+        if max_length < least || max_length > most {
+            return Err(Error::MaxLength { max_length, model: description.name.clone(), least, most });
+        }
+        Ok(max_length)
     }
 
     /// The embedding of each sequence: one row, or one a token without pooling.
@@ -164,10 +182,10 @@ pub(crate) struct PairIds {
     pub(crate) segments: Vec<u32>,
 }
 
-/// Tokens that all pairs begin with; each has one more.
+/// Tokens that all pairs begin with, as far as they are kept; each has one more.
 fn shared_start(pairs: &[PairIds]) -> usize {
     let Some((first, others)) = pairs.split_first() else { return 0 };
-    let whole = first.ids.len().saturating_sub(1);
+    let whole = first.ids.len().saturating_sub(1).min(MOST_PREFIX);
     others.iter().fold(whole, |shared, pair| {
         let same = first.ids.iter().zip(&pair.ids).take_while(|(a, b)| a == b).count();
         shared.min(same).min(pair.ids.len().saturating_sub(1))

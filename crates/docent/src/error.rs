@@ -49,15 +49,23 @@ pub enum Error {
         /// The model.
         model: String,
     },
-    /// A query that leaves no room for a document.
+    /// A query that leaves too little room for a document.
     #[error(
-        "the query and the prompt take {tokens} tokens, which leaves none of {max_length} for a document; shorten the query"
+        "the query and the prompt take {tokens} of {max_length} tokens; shorten the query to {most} with the prompt"
     )]
     QueryTooLong {
         /// Tokens of query and prompt.
         tokens: usize,
-        /// The tokens allowed.
+        /// The tokens allowed for query and document together.
         max_length: usize,
+        /// Tokens that they may take: all but one, or where documents are read in windows three quarters.
+        most: usize,
+    },
+    /// A query cannot be tokenized.
+    #[error("the query cannot be tokenized: {source}")]
+    TokenizeQuery {
+        /// Why.
+        source: docent_tokenizer::Error,
     },
     /// The model computed NaN or infinity for a document: its weights are damaged.
     #[error(

@@ -243,7 +243,9 @@ impl Reranker {
         documents: &[S],
         options: &RerankOptions,
     ) -> Result<Vec<Piece>, Error> {
-        let max_length = self.max_length(options.max_length)?;
+        // A token of each, at least.
+        let least = self.tokenizer().pair_special_token_count() + 2;
+        let max_length = self.engine.max_length(options.max_length, self.settings.max_length, least)?;
         let reader = self.reader(query, max_length, options)?;
         let cells: Vec<OnceLock<_>> = documents.iter().map(|_| OnceLock::new()).collect();
         self.engine.threads().run(documents.len(), |index, _| {
@@ -260,7 +262,7 @@ impl Reranker {
 
     fn reader<'a>(&'a self, query: &'a str, max_length: usize, options: &RerankOptions) -> Result<Reader<'a>, Error> {
         let tokenizer = self.tokenizer();
-        let query_error = |source| Error::Tokenize { index: 0, source };
+        let query_error = |source| Error::TokenizeQuery { source };
         let no_instruction = || Error::NoInstruction { model: self.settings.description.name.clone() };
         let instruction = options.instruction.as_deref();
         let prompt = match &self.prompt {
@@ -277,21 +279,15 @@ impl Reranker {
         let reader = Reader { tokenizer, query, prompt, max_length };
         let (pair, dropped) = reader.pair("").map_err(query_error)?;
         let tokens = pair.ids.len() + dropped;
-        if tokens >= max_length {
-            return Err(Error::QueryTooLong { tokens, max_length });
+        // A window repeats the query: a document in slivers of it would be read as a text many times its length.
+        let most = match options.long_documents {
+            LongDocuments::Truncate => max_length - 1,
+            LongDocuments::Windows => max_length / 4 * 3,
+        };
+        if tokens > most {
+            return Err(Error::QueryTooLong { tokens, max_length, most });
         }
         Ok(reader)
-    }
-
-    fn max_length(&self, asked: Option<usize>) -> Result<usize, Error> {
-        let max_length = asked.unwrap_or(self.settings.max_length);
-        let least = self.tokenizer().special_token_count() + 2;
-        let most = self.settings.description.positions;
-        if max_length < least || max_length > most {
-            let model = self.settings.description.name.clone();
-            return Err(Error::MaxLength { max_length, model, least, most });
-        }
-        Ok(max_length)
     }
 
     /// What the reranker works with.

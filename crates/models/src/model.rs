@@ -1,8 +1,8 @@
 //! A model opened from a file, ready to run.
 
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use docent_gguf::Gguf;
 use docent_kernels::{Executor, Matrix, Pooling, Rows, ThreadPool};
@@ -333,13 +333,21 @@ fn beside<T>(
     tokenizer: impl FnOnce() -> Result<Tokenizer, docent_tokenizer::Error> + Send,
     weights: impl FnOnce(&TokenId<'_>) -> Result<T, Error>,
 ) -> Result<(Tokenizer, T), Error> {
-    let cell = OnceLock::new();
-    let loaded = std::thread::scope(|scope| {
-        scope.spawn(|| cell.get_or_init(tokenizer));
-        weights(&|text| cell.wait().as_ref().ok()?.id(text))
-    });
-    let tokenizer = cell.into_inner().expect("the thread has ended")?;
-    Ok((tokenizer, loaded?))
+    std::thread::scope(|scope| {
+        let thread = Cell::new(Some(scope.spawn(tokenizer)));
+        let built = OnceCell::new();
+        let join = || {
+            built.get_or_init(|| {
+                let thread = thread.take().expect("the cell runs this once");
+                // Of a panic there the caller hears as if the tokenizer had been built here.
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        };
+        let loaded = weights(&|text| join().as_ref().ok()?.id(text));
+        join();
+        let tokenizer = built.into_inner().expect("joined just above")?;
+        Ok((tokenizer, loaded?))
+    })
 }
 
 /// What `pooling_type` is in the files of rerankers.
