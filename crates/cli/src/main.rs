@@ -19,7 +19,7 @@ use clap::Parser;
 use commands::Command;
 use console::Console;
 
-/// Embeddings from GGUF and safetensors models, on this machine.
+/// Embeddings and reranking with GGUF and safetensors models, on this machine.
 #[derive(Parser)]
 #[command(name = "docent", version, propagate_version = true, arg_required_else_help = true)]
 struct Cli {

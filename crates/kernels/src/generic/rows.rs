@@ -105,7 +105,7 @@ pub(crate) unsafe fn quantize<S: Simd, B: BlockProduct<S>>(
         let values = |block: usize| -> [S::F32; BLOCK / LANES] {
             std::array::from_fn(|v| S::load(row.add(block * BLOCK + v * LANES)))
         };
-        // The scales hold the blocks' largest values for now.
+        // Until the second pass the scales hold the blocks' largest values.
         let mut total = 0.0;
         for block in 0..count {
             let mut largest = S::splat(0.0);
