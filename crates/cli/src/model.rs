@@ -5,7 +5,7 @@ use clap::builder::RangedU64ValueParser;
 use docent::gguf::Gguf;
 use docent::hub::{Hub, Quant};
 use docent::tokenizer::Tokenizer;
-use docent::{Embedder, ModelRef, OpenOptions, Reranker, catalog};
+use docent::{Embedder, ModelRef, OpenOptions, catalog};
 
 use crate::console::Console;
 
@@ -117,23 +117,6 @@ fn named(given: Option<&str>, variable: &str, default: &str) -> anyhow::Result<S
 pub(crate) fn open_embedder(name: &str, args: &OpenArgs, console: &Console) -> anyhow::Result<Embedder> {
     let model: ModelRef = name.parse()?;
     Ok(Embedder::open_with(&model, &args.options(), &console.fetch_progress())?)
-}
-
-/// A model of either kind.
-pub(crate) enum AnyModel {
-    Embedder(Embedder),
-    Reranker(Reranker),
-}
-
-/// Opens a model as what it is.
-pub(crate) fn open_any(model: &ModelRef, options: &OpenOptions, console: &Console) -> Result<AnyModel, docent::Error> {
-    match Embedder::open_with(model, options, &console.fetch_progress()) {
-        Ok(embedder) => Ok(AnyModel::Embedder(embedder)),
-        Err(docent::Error::NotAnEmbedder { .. }) => {
-            Reranker::open_with(model, options, &console.fetch_progress()).map(AnyModel::Reranker)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// Opens no more of a model than its tokenizer.

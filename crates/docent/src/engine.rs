@@ -91,7 +91,7 @@ impl Engine {
     ///
     /// What all of them begin with (the instruction and the query of a prompt) is computed once where tokens do not see what
     /// comes after them. The scores have the same bits as without.
-    pub(crate) fn score(&self, pairs: &[PairIds]) -> Result<Vec<Vec<f32>>, BatchError> {
+    pub(crate) fn score(&self, pairs: &[&PairIds]) -> Result<Vec<Vec<f32>>, BatchError> {
         let mut prefix = None;
         let shared = shared_start(pairs);
         if pairs.len() > 1 && shared >= LEAST_PREFIX {
@@ -105,7 +105,7 @@ impl Engine {
         let start = prefix.as_ref().map_or(0, Prefix::tokens);
         let lengths: Vec<usize> = pairs.iter().map(|pair| pair.ids.len() - start).collect();
         self.run(&lengths, |executor, group| {
-            let of_group = || group.iter().map(|&index| &pairs[index]);
+            let of_group = || group.iter().map(|&index| pairs[index]);
             let segments = of_group().flat_map(|pair| &pair.segments[start..]).copied().collect();
             let batch = Batch::after(start, of_group().map(|pair| &pair.ids[start..])).with_segments(segments);
             let outputs = self.model.scores(executor, &batch, prefix.as_ref())?;
@@ -176,6 +176,7 @@ impl Engine {
 }
 
 /// A query and a document as the model reads them.
+#[derive(Clone, Debug)]
 pub(crate) struct PairIds {
     pub(crate) ids: Vec<u32>,
     /// 1 for the tokens of the document, in models that tell it from the query so.
@@ -183,7 +184,7 @@ pub(crate) struct PairIds {
 }
 
 /// Tokens that all pairs begin with, as far as they are kept; each has one more.
-fn shared_start(pairs: &[PairIds]) -> usize {
+fn shared_start(pairs: &[&PairIds]) -> usize {
     let Some((first, others)) = pairs.split_first() else { return 0 };
     let whole = first.ids.len().saturating_sub(1).min(MOST_PREFIX);
     others.iter().fold(whole, |shared, pair| {

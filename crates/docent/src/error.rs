@@ -107,6 +107,26 @@ pub enum Error {
         /// Why.
         source: docent_tokenizer::Error,
     },
+    /// A sequence of token ids without any.
+    #[error("text {index} has no tokens; give at least one token id")]
+    NoTokens {
+        /// Its place in the call.
+        index: usize,
+    },
+    /// A token id that the model has no embedding for.
+    #[error(
+        "text {index} has the token id {id}, but {model} has {vocabulary} tokens; give text, or ids of this model's tokenizer"
+    )]
+    TokenId {
+        /// The place of its text in the call.
+        index: usize,
+        /// The id.
+        id: u32,
+        /// Tokens of the vocabulary.
+        vocabulary: usize,
+        /// The model.
+        model: String,
+    },
     /// The model computed NaN or infinity for a text: its weights are damaged.
     #[error(
         "the vector of text {index} has components that are not finite; the weights of {model} are damaged, run `docent check`"
@@ -120,4 +140,34 @@ pub enum Error {
     /// The model and its tokenizer do not go together.
     #[error("the model cannot run what its tokenizer made: {0}")]
     Batch(#[from] BatchError),
+}
+
+impl Error {
+    /// The place in the call of the text or document that the error is about, if it is about one.
+    pub fn index(&self) -> Option<usize> {
+        match self {
+            Error::TooLong { index, .. }
+            | Error::Tokenize { index, .. }
+            | Error::NoTokens { index }
+            | Error::TokenId { index, .. }
+            | Error::NotFinite { index, .. }
+            | Error::ScoreNotFinite { index, .. } => Some(*index),
+            _ => None,
+        }
+    }
+
+    /// The same error about the text or document at another place: that in a larger whole, of which the call was a part.
+    #[must_use]
+    pub fn at(mut self, place: usize) -> Self {
+        match &mut self {
+            Error::TooLong { index, .. }
+            | Error::Tokenize { index, .. }
+            | Error::NoTokens { index }
+            | Error::TokenId { index, .. }
+            | Error::NotFinite { index, .. }
+            | Error::ScoreNotFinite { index, .. } => *index = place,
+            _ => {}
+        }
+        self
+    }
 }

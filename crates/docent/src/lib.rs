@@ -68,6 +68,7 @@
 //! [`convert`] turns a Hugging Face directory into the GGUF file that llama.cpp's converter would write, and [`mod@quantize`] a GGUF file
 //! into one with smaller weights.
 
+mod any_model;
 pub mod catalog;
 mod embedder;
 mod engine;
@@ -75,9 +76,13 @@ mod error;
 pub mod hub;
 pub mod model_ref;
 mod options;
+mod pairs;
+mod prepared;
 mod rerank_prompt;
 mod reranker;
+mod settings;
 
+pub use any_model::AnyModel;
 pub use docent_gguf as gguf;
 pub use docent_kernels::{ISA_VARIABLE, Isa, UnknownIsa, host};
 pub use docent_kernels::{KernelRate, OperationTest, Rates, SelfTest, measure_rates, self_test};
@@ -86,8 +91,10 @@ pub use docent_models::{
 };
 pub use docent_models::{convert, quantize};
 pub use docent_tokenizer as tokenizer;
-pub use embedder::{Embedder, Embedding, MAX_DEFAULT_THREADS, ModelSettings, SettingFrom, default_threads};
+pub use embedder::{Embedder, Embedding, MAX_DEFAULT_THREADS, default_threads};
 pub use error::Error;
 pub use model_ref::ModelRef;
 pub use options::{EmbedOptions, OpenOptions, Pooling, Prompt, Truncate};
-pub use reranker::{LongDocuments, RankedDocument, RerankOptions, Reranker, RerankerSettings, Score};
+pub use prepared::PreparedText;
+pub use reranker::{LongDocuments, PreparedDocument, RankedDocument, RerankOptions, Reranker, RerankerSettings, Score};
+pub use settings::{ModelSettings, SettingFrom};

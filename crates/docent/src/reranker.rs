@@ -1,7 +1,7 @@
 //! A query and documents in, scores out.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use docent_kernels::{Isa, ThreadPool};
 use docent_models::{Description, Model, ScoreKind};
@@ -10,6 +10,7 @@ use docent_tokenizer::Tokenizer;
 use crate::catalog::{self, Entry};
 use crate::engine::{Engine, PairIds};
 use crate::hub::{Hub, Progress, Silent};
+use crate::pairs::{Piece, PromptIds, Reader};
 use crate::rerank_prompt::RerankPrompt;
 use crate::{Error, Format, ModelRef, OpenOptions, default_threads};
 
@@ -119,17 +120,31 @@ impl Score {
 }
 
 impl RankedDocument {
+    /// The order of a ranking: the better first, of equals the earlier.
+    pub fn best_first(&self, other: &Self) -> std::cmp::Ordering {
+        other.raw.total_cmp(&self.raw).then(self.index.cmp(&other.index))
+    }
+
     /// Whether the model did not read the whole of it.
     pub fn truncated(&self) -> bool {
         self.dropped > 0
     }
 }
 
-/// A piece of a document with the query, as the model will read it.
-struct Piece {
-    document: usize,
-    pair: PairIds,
-    dropped: usize,
+/// A document with its query as the model will read it: in one piece, or in windows. Made by [`Reranker::prepare`] for that
+/// reranker.
+#[derive(Clone, Debug)]
+pub struct PreparedDocument {
+    index: usize,
+    pieces: Vec<Piece>,
+    raw: bool,
+}
+
+impl PreparedDocument {
+    /// Tokens that the model will read: query, document, special tokens and prompt; of all windows together.
+    pub fn tokens(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.pair.ids.len()).sum()
+    }
 }
 
 impl Reranker {
@@ -157,7 +172,15 @@ impl Reranker {
 
     fn open_file(path: &Path, entry: Option<&'static Entry>, threads: Option<usize>) -> Result<Self, Error> {
         let threads = ThreadPool::shared(threads.unwrap_or_else(default_threads));
-        let model = Model::open(path, &threads)?;
+        Self::of_model(Model::open(path, &threads)?, path, entry, threads)
+    }
+
+    pub(crate) fn of_model(
+        model: Model,
+        path: &Path,
+        entry: Option<&'static Entry>,
+        threads: Arc<ThreadPool>,
+    ) -> Result<Self, Error> {
         let description = model.description();
         let by_its_name = || catalog::find(&description.name).filter(|_| description.format == Format::Gguf);
         let entry = entry.or_else(by_its_name);
@@ -195,34 +218,71 @@ impl Reranker {
         documents: &[S],
         options: &RerankOptions,
     ) -> Result<Vec<RankedDocument>, Error> {
-        let pieces = self.tokenize(query, documents, options)?;
-        let (pairs, places): (Vec<PairIds>, Vec<(usize, usize)>) =
-            pieces.into_iter().map(|piece| (piece.pair, (piece.document, piece.dropped))).unzip();
-        let outputs = self.engine.score(&pairs)?;
-        let mut ranked: Vec<RankedDocument> = Vec::with_capacity(documents.len());
-        for ((outputs, pair), (index, dropped)) in outputs.iter().zip(&pairs).zip(places) {
-            let raw = self.kind.raw(outputs);
-            if !raw.is_finite() {
-                return Err(Error::ScoreNotFinite { index, model: self.settings.description.name.clone() });
-            }
-            let tokens = pair.ids.len();
-            match ranked.last_mut().filter(|last| last.index == index) {
-                Some(last) => {
-                    last.raw = last.raw.max(raw);
-                    last.tokens += tokens;
-                    last.dropped += dropped;
-                }
-                None => {
-                    ranked.push(RankedDocument { index, score: raw, raw, kind: Score::Logit, tokens, dropped });
-                }
-            }
-        }
-        for document in &mut ranked {
-            (document.score, document.kind) = self.score(document.raw, options.raw);
-        }
-        ranked.sort_by(|a, b| b.raw.total_cmp(&a.raw).then(a.index.cmp(&b.index)));
+        let prepared = self.prepare(query, documents, options)?;
+        let scored = self.score_prepared(&prepared.iter().collect::<Vec<_>>())?;
+        let mut ranked = scored.into_iter().collect::<Result<Vec<_>, _>>()?;
+        ranked.sort_by(RankedDocument::best_first);
         ranked.truncate(options.top_n.unwrap_or(usize::MAX));
         Ok(ranked)
+    }
+
+    /// Puts the query together with each document. With [`score_prepared`](Self::score_prepared) this is [`rerank_with`](Self::rerank_with)
+    /// in two steps, between which the documents of several calls can be put together.
+    ///
+    /// # Errors
+    /// If an option is out of range or not one that the model can follow, or the query leaves no room for a document.
+    pub fn prepare<S: AsRef<str> + Sync>(
+        &self,
+        query: &str,
+        documents: &[S],
+        options: &RerankOptions,
+    ) -> Result<Vec<PreparedDocument>, Error> {
+        // A token of each, at least.
+        let least = self.tokenizer().pair_special_token_count() + 2;
+        let max_length = self.engine.max_length(options.max_length, self.settings.max_length, least)?;
+        let reader = self.reader(query, max_length, options)?;
+        let cells: Vec<OnceLock<_>> = documents.iter().map(|_| OnceLock::new()).collect();
+        let one = |index: usize| reader.pieces(documents[index].as_ref(), options.long_documents);
+        self.engine.threads().run(documents.len(), |index, _| {
+            cells[index].get_or_init(|| one(index));
+        });
+        let cells = cells.into_iter().enumerate();
+        cells
+            .map(|(index, cell)| {
+                let pieces = cell.into_inner().unwrap_or_else(|| one(index));
+                let pieces = pieces.map_err(|source| Error::Tokenize { index, source })?;
+                Ok(PreparedDocument { index, pieces, raw: options.raw })
+            })
+            .collect()
+    }
+
+    /// The scores of prepared documents, in the order in which they are given.
+    ///
+    /// # Errors
+    /// If the documents were prepared by a reranker with another vocabulary; for each document by itself, if its score is not finite.
+    pub fn score_prepared(&self, documents: &[&PreparedDocument]) -> Result<Vec<Result<RankedDocument, Error>>, Error> {
+        let pairs: Vec<&PairIds> =
+            documents.iter().flat_map(|document| &document.pieces).map(|piece| &piece.pair).collect();
+        let mut outputs = self.engine.score(&pairs)?.into_iter();
+        Ok(documents.iter().map(|document| self.finish(document, &mut outputs)).collect())
+    }
+
+    /// What becomes of the outputs that the model computed for the pieces of a document.
+    fn finish(
+        &self,
+        document: &PreparedDocument,
+        outputs: &mut impl Iterator<Item = Vec<f32>>,
+    ) -> Result<RankedDocument, Error> {
+        let index = document.index;
+        let raws: Vec<f32> =
+            outputs.by_ref().take(document.pieces.len()).map(|outputs| self.kind.raw(&outputs)).collect();
+        if !raws.iter().all(|raw| raw.is_finite()) {
+            return Err(Error::ScoreNotFinite { index, model: self.settings.description.name.clone() });
+        }
+        let raw = raws.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        let (score, kind) = self.score(raw, document.raw);
+        let dropped = document.pieces.iter().map(|piece| piece.dropped).sum();
+        Ok(RankedDocument { index, score, raw, kind, tokens: document.tokens(), dropped })
     }
 
     /// The score that a raw one makes, and what it is.
@@ -234,30 +294,6 @@ impl Reranker {
             // The softmax of two logits is the sigmoid of their difference.
             ScoreKind::YesNo { .. } => (sigmoid, Score::Probability),
         }
-    }
-
-    /// Each document with the query, in the pieces that the model will read.
-    fn tokenize<S: AsRef<str> + Sync>(
-        &self,
-        query: &str,
-        documents: &[S],
-        options: &RerankOptions,
-    ) -> Result<Vec<Piece>, Error> {
-        // A token of each, at least.
-        let least = self.tokenizer().pair_special_token_count() + 2;
-        let max_length = self.engine.max_length(options.max_length, self.settings.max_length, least)?;
-        let reader = self.reader(query, max_length, options)?;
-        let cells: Vec<OnceLock<_>> = documents.iter().map(|_| OnceLock::new()).collect();
-        self.engine.threads().run(documents.len(), |index, _| {
-            cells[index].get_or_init(|| reader.pieces(index, documents[index].as_ref(), options.long_documents));
-        });
-        let mut pieces = Vec::new();
-        for (index, cell) in cells.into_iter().enumerate() {
-            let read = cell.into_inner();
-            let read = read.unwrap_or_else(|| reader.pieces(index, documents[index].as_ref(), options.long_documents));
-            pieces.extend(read.map_err(|source| Error::Tokenize { index, source })?);
-        }
-        Ok(pieces)
     }
 
     fn reader<'a>(&'a self, query: &'a str, max_length: usize, options: &RerankOptions) -> Result<Reader<'a>, Error> {
@@ -319,67 +355,5 @@ impl Reranker {
 impl std::fmt::Debug for Reranker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reranker").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-/// Puts a query and documents together as a model reads them.
-struct Reader<'a> {
-    tokenizer: &'a Tokenizer,
-    query: &'a str,
-    prompt: Option<PromptIds>,
-    max_length: usize,
-}
-
-/// A prompt with its query in place.
-struct PromptIds {
-    before: Vec<u32>,
-    after: Vec<u32>,
-    /// The text in front of the document.
-    start: String,
-    /// The text after it.
-    end: String,
-}
-
-impl Reader<'_> {
-    /// The pieces of a document: one, or a window after the other.
-    fn pieces(&self, index: usize, document: &str, long: LongDocuments) -> Result<Vec<Piece>, docent_tokenizer::Error> {
-        let piece = |(pair, dropped)| Piece { document: index, pair, dropped };
-        let whole = self.pair(document)?;
-        if whole.1 == 0 || long == LongDocuments::Truncate {
-            return Ok(vec![piece(whole)]);
-        }
-        let room = self.max_length - self.pair("")?.0.ids.len();
-        // A window read on its own may come to a token or two more than in its place in the document.
-        let window = room.saturating_sub(4).max(1);
-        let step = (window - window / 8).max(1);
-        let offsets = self.tokenizer.encode_text(document)?.offsets;
-        let mut pieces = Vec::new();
-        for first in (0..offsets.len()).step_by(step) {
-            let last = (first + window).min(offsets.len()) - 1;
-            // Tokens of one character's bytes may share a place; `get` passes over what is no text of its own.
-            if let Some(text) = document.get(offsets[first].0..offsets[last].1) {
-                pieces.push(piece(self.pair(text)?));
-            }
-            if last + 1 == offsets.len() {
-                break;
-            }
-        }
-        Ok(if pieces.is_empty() { vec![piece(whole)] } else { pieces })
-    }
-
-    /// The query with a document, and how many tokens were cut.
-    fn pair(&self, document: &str) -> Result<(PairIds, usize), docent_tokenizer::Error> {
-        let Some(prompt) = &self.prompt else {
-            let pair = self.tokenizer.encode_pair_truncated(self.query, document, self.max_length)?;
-            return Ok((PairIds { ids: pair.ids, segments: pair.type_ids }, pair.dropped));
-        };
-        let text = format!("{}{document}{}", prompt.start, prompt.end);
-        let mut middle = self.tokenizer.encode_text(&text)?.ids;
-        let room = self.max_length.saturating_sub(prompt.before.len() + prompt.after.len());
-        let dropped = middle.len().saturating_sub(room);
-        middle.truncate(room);
-        let ids = [&prompt.before[..], &middle, &prompt.after].concat();
-        let segments = vec![0; ids.len()];
-        Ok((PairIds { ids, segments }, dropped))
     }
 }

@@ -223,11 +223,24 @@ impl Tokenizer {
     ///
     /// [`Error::UnknownId`] for an id that no token has.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
-        let Parts { vocabulary, special, decoder, .. } = &self.parts;
+        self.decode_tokens(ids, true)
+    }
+
+    /// The same, with special tokens written as the vocabulary has them (`[CLS]`).
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode).
+    pub fn decode_with_special_tokens(&self, ids: &[u32]) -> Result<String, Error> {
+        self.decode_tokens(ids, false)
+    }
+
+    fn decode_tokens(&self, ids: &[u32], skip_special: bool) -> Result<String, Error> {
+        let Parts { vocabulary, decoder, .. } = &self.parts;
         let mut tokens = Vec::with_capacity(ids.len());
         for &id in ids {
             let token = vocabulary.token(id).ok_or(Error::UnknownId { id, vocab_size: vocabulary.len() })?;
-            if special.binary_search(&id).is_err() {
+            if !(skip_special && self.is_special(id)) {
                 tokens.push(token.to_owned());
             }
         }
@@ -237,6 +250,12 @@ impl Tokenizer {
                 .decode(tokens)
                 .map_err(|e| Error::Component { place: "decoder".to_owned(), message: e.to_string() }),
         }
+    }
+
+    /// Whether this is the id of a special token, one that stands for no text: `[CLS]`, `</s>`.
+    #[must_use]
+    pub fn is_special(&self, id: u32) -> bool {
+        self.parts.special.binary_search(&id).is_ok()
     }
 
     /// The token with this id, as the vocabulary has it (`##ing`).

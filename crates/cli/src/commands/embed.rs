@@ -268,16 +268,14 @@ fn option_error(error: Error) -> anyhow::Error {
 
 /// An error about a text of a window, with the text's place in the whole input.
 fn with_place(error: Error, window: &Window, before: usize, input: &Input) -> anyhow::Error {
-    let (index, error) = match error {
-        Error::TooLong { index, tokens, max_length } => {
-            (index, Error::TooLong { index: before + index, tokens, max_length })
+    match error.index() {
+        Some(index) => {
+            let error = error.at(before + index).into();
+            match window.texts.get(index) {
+                Some(text) => input.at(text, error),
+                None => error,
+            }
         }
-        Error::Tokenize { index, source } => (index, Error::Tokenize { index: before + index, source }),
-        Error::NotFinite { index, model } => (index, Error::NotFinite { index: before + index, model }),
-        error => return error.into(),
-    };
-    match window.texts.get(index) {
-        Some(text) => input.at(text, error.into()),
         None => error.into(),
     }
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use docent::{
-    Description, Embedder, Format, Inspection, ModelRef, OpenOptions, Prompt, Reranker, ScoreKind, SettingFrom,
-    TensorInfo, default_threads, inspect,
+    AnyModel, Description, Embedder, Format, Inspection, ModelRef, OpenOptions, Prompt, Reranker, ScoreKind,
+    SettingFrom, TensorInfo, default_threads, inspect,
 };
 use serde::Serialize;
 
 use crate::console::Console;
 use crate::json;
-use crate::model::{AnyModel, FetchArgs, model_help, model_or_default, open_any};
+use crate::model::{FetchArgs, model_help, model_or_default};
 use crate::table::{Column, Table, bytes, count};
 
 /// Show what a model is, and whether it runs here.
@@ -120,7 +120,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let path = args.fetch.hub().fetch(&model, args.fetch.quant, &console.fetch_progress())?;
     let inspection = inspect(&path)?;
     let options = OpenOptions { threads: None, offline: args.fetch.offline, quant: args.fetch.quant };
-    let opened = open_any(&model, &options, console);
+    let opened = AnyModel::open_with(&model, &options, &console.fetch_progress());
     let info = Info::new(&model, &inspection, opened, args.tensors);
 
     let mut out = console.out();

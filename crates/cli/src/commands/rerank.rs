@@ -105,11 +105,9 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         }
         documents.extend(window.texts);
     }
-    let ranked = reranker.rerank_with(&args.query, &documents, &options).map_err(|error| match error {
-        Error::Tokenize { index, .. } | Error::ScoreNotFinite { index, .. } => {
-            input.at(&documents[index], error.into())
-        }
-        error => error.into(),
+    let ranked = reranker.rerank_with(&args.query, &documents, &options).map_err(|error| match error.index() {
+        Some(index) => input.at(&documents[index], error.into()),
+        None => error.into(),
     })?;
     write(&mut out, args.format, &ranked, &documents)?;
     out.finish()?;

@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use anyhow::bail;
 use docent::catalog::Reference;
-use docent::{EmbedOptions, Embedder, Inspection, Isa, ModelRef, Prompt, inspect};
+use docent::{AnyModel, EmbedOptions, Embedder, Inspection, Isa, ModelRef, Prompt, inspect};
 use serde::Serialize;
 
 use crate::console::{Console, Unit};
 use crate::json;
-use crate::model::{AnyModel, OpenArgs, model_help, model_or_default, open_any};
+use crate::model::{OpenArgs, model_help, model_or_default};
 use crate::system;
 use crate::table::{Column, Table, bytes, coloured, count, milliseconds};
 
@@ -92,7 +92,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     };
 
     let begin = Instant::now();
-    let opened = open_any(&model, &args.open.options(), console);
+    let opened = AnyModel::open_with(&model, &args.open.options(), &console.fetch_progress());
     report.load_ms = opened.is_ok().then(|| begin.elapsed().as_secs_f64() * 1e3);
     let opens = |isa: Isa, threads: usize| Ok(format!("{isa}, {}", count(threads, "thread")));
     match opened {

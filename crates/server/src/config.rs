@@ -1,0 +1,164 @@
+//! What a server is told when it starts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use docent::ModelRef;
+
+use crate::failure::{Failure, FailureKind};
+
+/// Everything that a [`Server`](crate::Server) is told. The default listens on 127.0.0.1:8080, serves no model, and takes what one
+/// machine's clients ask for.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Listen,
+    /// The models.
+    pub models: ModelsConfig,
+    /// Who may ask.
+    pub access: Access,
+    /// How much at a time.
+    pub limits: Limits,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An address and a port; port 0 for any that is free.
+    Tcp(SocketAddr),
+    /// A socket in the file system, which only this user may connect to.
+    Unix(PathBuf),
+}
+
+/// The models of a server.
+#[derive(Clone, Debug)]
+pub struct ModelsConfig {
+    /// Those that are always served, in the order in which they were named. The first embedder and the first reranker answer requests
+    /// that name no model.
+    pub models: Vec<NamedModel>,
+    /// Whether any other model of the catalogue that is on this machine is loaded when a request names it. Never by path or address:
+    /// those come from a stranger.
+    pub on_demand: bool,
+    /// How each is opened.
+    pub open: docent::OpenOptions,
+    /// Bytes of memory that the models may take together, before the one that was not used for the longest time is unloaded; `None` for
+    /// no bound.
+    pub memory: Option<u64>,
+    /// Whether each model computes something before the server says that it is ready, so that no request pays for the first touch.
+    pub warm: bool,
+}
+
+/// A model and the name by which requests ask for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedModel {
+    /// The name in requests and answers.
+    pub name: String,
+    /// The model.
+    pub model: ModelRef,
+}
+
+/// Who may ask.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Keys of which a request must have one, as `Authorization: Bearer KEY`, or in `x-api-key`; if there are none, none is asked for.
+    pub keys: Vec<String>,
+    /// Whether `/health` and `/metrics` ask for a key too.
+    pub guard_probes: bool,
+    /// Origins of web pages that may call, such as `https://notes.example`; a page of any other is refused.
+    pub origins: Vec<String>,
+    /// Names, without a port, by which the server may be called besides loopback's names and the address that it listens on.
+    pub hosts: Vec<String>,
+}
+
+/// How much at a time.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Tokens that a forward pass takes up at a time, unless one text alone has more: the unit in which requests wait for each other.
+    pub step_tokens: usize,
+    /// Requests that are worked on or wait at a time.
+    pub concurrent_requests: usize,
+    /// Tokens that wait at a time.
+    pub queue_tokens: usize,
+    /// Bytes of a request's body.
+    pub body_bytes: usize,
+    /// Bytes of all bodies that are read or worked on at a time.
+    pub bodies_bytes: usize,
+    /// Texts or documents of a request.
+    pub items: usize,
+    /// Tokens of a request.
+    pub request_tokens: usize,
+    /// Connections at a time.
+    pub connections: usize,
+    /// Time for a request's head, and between two parts of its body.
+    pub read_timeout: Duration,
+    /// Time that requests get to finish when the server is told to stop.
+    pub drain: Duration,
+}
+
+impl Limits {
+    /// # Errors
+    /// If a request has no items, or too many.
+    pub(crate) fn check_items(&self, items: usize, field: &str) -> Result<(), Failure> {
+        if items == 0 {
+            let message = format!("`{field}` is empty: give at least one text");
+            return Err(Failure::new(FailureKind::Empty, message).about(field));
+        }
+        if items > self.items {
+            let message = format!("`{field}` has {items} items, more than the {} of a request; divide it", self.items);
+            return Err(Failure::new(FailureKind::TooManyItems, message).about(field));
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// If a request has too many tokens.
+    pub(crate) fn check_tokens(&self, tokens: usize) -> Result<(), Failure> {
+        if tokens > self.request_tokens {
+            let most = self.request_tokens;
+            let message = format!("the request has {tokens} tokens, more than the {most} of a request; divide it");
+            return Err(Failure::new(FailureKind::TooManyTokens, message));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            step_tokens: 1024,
+            concurrent_requests: 512,
+            queue_tokens: 1 << 20,
+            body_bytes: 16 << 20,
+            bodies_bytes: 256 << 20,
+            items: 2048,
+            request_tokens: 300_000,
+            connections: 16_384,
+            read_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for ModelsConfig {
+    fn default() -> Self {
+        ModelsConfig {
+            models: Vec::new(),
+            on_demand: false,
+            open: docent::OpenOptions::default(),
+            memory: None,
+            warm: false,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            models: ModelsConfig::default(),
+            access: Access::default(),
+            limits: Limits::default(),
+        }
+    }
+}

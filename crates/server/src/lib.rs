@@ -1,0 +1,15 @@
+//! One warm server for embedding models and rerankers, which speaks the dialects of the clients that people already have.
+
+mod body;
+mod config;
+mod failure;
+mod metrics;
+mod models;
+mod scheduler;
+mod service;
+
+pub use config::{Access, Config, Limits, Listen, ModelsConfig, NamedModel};
+pub use failure::{Failure, FailureKind};
+pub use metrics::Metrics;
+pub use models::{Loaded, ModelInfo, Models, Served, Task};
+pub use service::{EmbedCall, Embedded, Input, RerankCall, Reranked, Service, Timings};
