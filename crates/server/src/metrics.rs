@@ -41,7 +41,7 @@ struct Phases {
 }
 
 /// A call under way; counted as dropped if its client goes before its end.
-pub struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     metrics: &'a Metrics,
     task: Task,
     method: &'static str,
