@@ -6,9 +6,11 @@
 mod commands;
 mod console;
 mod destination;
+mod embeddings;
 mod input;
 mod json;
 mod model;
+mod server;
 mod system;
 mod table;
 

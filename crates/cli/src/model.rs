@@ -71,6 +71,11 @@ impl ModelArgs {
         self.model.name()
     }
 
+    /// What `-m` says.
+    pub(crate) fn given(&self) -> Option<&str> {
+        self.model.model.as_deref()
+    }
+
     /// Opens the model to compute with it.
     pub(crate) fn open(&self, console: &Console) -> anyhow::Result<Embedder> {
         open_embedder(&self.name()?, &self.open, console)

@@ -49,8 +49,9 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// `values` are the vectors of `dim` components each, one after the other.
-    pub(crate) fn new(values: Vec<f32>, dim: usize, tokens: usize, dropped: usize) -> Self {
+    /// An embedding that was computed elsewhere: `values` are the vectors of `dim` components each, one after the other; `tokens` were read,
+    /// `dropped` were cut off.
+    pub fn new(values: Vec<f32>, dim: usize, tokens: usize, dropped: usize) -> Self {
         Embedding { values, dim, tokens, dropped }
     }
 

@@ -32,7 +32,7 @@ pub enum Listen {
 }
 
 /// The models of a server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ModelsConfig {
     /// Those that are always served, in the order in which they were named. The first embedder and the first reranker answer requests
     /// that name no model.
@@ -136,18 +136,6 @@ impl Default for Limits {
             connections: 16_384,
             read_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Default for ModelsConfig {
-    fn default() -> Self {
-        ModelsConfig {
-            models: Vec::new(),
-            on_demand: false,
-            open: docent::OpenOptions::default(),
-            memory: None,
-            warm: false,
         }
     }
 }

@@ -5,6 +5,7 @@ mod config;
 mod failure;
 mod metrics;
 mod models;
+pub mod native;
 mod scheduler;
 mod service;
 

@@ -180,11 +180,16 @@ impl Service {
     /// If the model cannot be had, an option is out of range, the request is larger than the limits, or there is too much to do. What is
     /// wrong with one text alone is in its item.
     pub async fn embed(&self, call: EmbedCall) -> Result<Embedded, Failure> {
-        let watch = self.shared.metrics.call(Task::Embed, call.inputs.len());
-        watch.end(self.embedded(call).await)
+        self.embed_part(call, 0).await
     }
 
-    async fn embedded(&self, call: EmbedCall) -> Result<Embedded, Failure> {
+    /// The embeddings of a part of some texts that begins at `first`, by which failures count.
+    pub(crate) async fn embed_part(&self, call: EmbedCall, first: usize) -> Result<Embedded, Failure> {
+        let watch = self.shared.metrics.call(Task::Embed, call.inputs.len());
+        watch.end(self.embedded(call, first).await)
+    }
+
+    async fn embedded(&self, call: EmbedCall, first: usize) -> Result<Embedded, Failure> {
         let Shared { models, scheduler, limits, .. } = &*self.shared;
         let start = Instant::now();
         limits.check_items(call.inputs.len(), "input")?;
@@ -204,7 +209,7 @@ impl Service {
                     texts.push(text);
                     places.push(place);
                 }
-                Err(error) => failures.push((place, error.into())),
+                Err(error) => failures.push((place, error.at(first + place).into())),
             }
         }
         limits.check_tokens(texts.iter().map(PreparedText::tokens).sum())?;
@@ -214,7 +219,7 @@ impl Service {
             while let Some((_, failure)) = failures.next_if(|(failed, _)| *failed < place) {
                 items.push(Err(failure));
             }
-            items.push(output.map_err(|error| error.at(place).into()));
+            items.push(output.map_err(|error| error.at(first + place).into()));
         }
         items.extend(failures.map(|(_, failure)| Err(failure)));
         let (queue, inference) = (done.queue, done.inference);

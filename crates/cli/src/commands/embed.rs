@@ -11,12 +11,14 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
-use docent::{EmbedOptions, Embedder, Error, Pooling, Prompt, Truncate};
+use docent::{EmbedOptions, Pooling, Prompt, Truncate};
 
 use crate::console::{Console, usage};
 use crate::destination::Destination;
-use crate::input::{Input, InputArgs, WINDOW_TEXTS, Window};
+use crate::embeddings::Embeddings;
+use crate::input::{Input, InputArgs, WINDOW_TEXTS};
 use crate::model::ModelArgs;
+use crate::server::ServerArgs;
 use format::Item;
 
 /// Memory that the vectors of a window may take; without pooling a text has as many vectors as tokens.
@@ -31,6 +33,8 @@ const WINDOW_VALUES: usize = (64 << 20) / size_of::<f32>();
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(flatten)]
     input: InputArgs,
 
@@ -125,13 +129,13 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     if format == FormatName::Npy && out.is_terminal() {
         return Err(usage("npy is binary and stdout is a terminal: name a file with --output, or redirect"));
     }
-    let embedder = args.model.open(console)?;
-    check_pooling(Some(options.pooling.unwrap_or(embedder.settings().pooling)), format)?;
-    note_missing_prompt(&embedder, &options.prompt, console);
+    let embeddings = Embeddings::open(&args.model, &args.server, options.clone(), console)?;
+    check_pooling(Some(embeddings.pooling), format)?;
+    note_missing_prompt(&embeddings, &options.prompt, console);
 
-    let totals = embed(input, &mut out, format, &embedder, &options, console)?;
+    let totals = embed(input, &mut out, format, &embeddings, console)?;
     out.finish()?;
-    totals.report(&embedder, &options, format, console);
+    totals.report(embeddings.max_length, format, console);
     Ok(())
 }
 
@@ -177,14 +181,14 @@ fn check_pooling(pooling: Option<Pooling>, format: FormatName) -> anyhow::Result
     Ok(())
 }
 
-fn note_missing_prompt(embedder: &Embedder, prompt: &Prompt, console: &Console) {
+fn note_missing_prompt(embeddings: &Embeddings, prompt: &Prompt, console: &Console) {
     let name = match prompt {
         Prompt::Query => "queries",
         Prompt::Document => "documents",
         _ => return,
     };
-    if embedder.settings().prompt(prompt).is_none() {
-        let model = &embedder.settings().description.name;
+    if !embeddings.has_prompt {
+        let model = &embeddings.model;
         console.note(format_args!(
             "no prompt for {name} is known for {model}: texts are embedded as they are; --prompt sets one"
         ));
@@ -195,25 +199,20 @@ fn embed(
     mut input: Input,
     out: &mut Destination<'_>,
     format: FormatName,
-    embedder: &Embedder,
-    options: &EmbedOptions,
+    embeddings: &Embeddings,
     console: &Console,
 ) -> anyhow::Result<Totals> {
-    // Options that the model cannot follow are no fault of the first text.
-    embedder.embed_with::<&str>(&[], options).map_err(option_error)?;
-    let mut writer = writer(format, embedder, options, out);
-    let limit = window_limit(embedder, options);
-    let is_pooled = options.pooling.unwrap_or(embedder.settings().pooling) != Pooling::None;
+    let mut writer = writer(format, embeddings.dim, out);
+    let limit = window_limit(embeddings);
+    let is_pooled = embeddings.pooling != Pooling::None;
     let mut progress = input.progress(console);
     let mut totals = Totals::default();
     while let Some(window) = input.window(limit)? {
-        let embeddings = embedder
-            .embed_with(&window.texts, options)
-            .map_err(|error| with_place(error, &window, totals.texts, &input))?;
+        let embedded = embeddings.embed(&window, totals.texts, &input)?;
         if totals.texts == 0 {
             writer.begin(out, input.has_ids())?;
         }
-        for (text, embedding) in window.texts.iter().zip(&embeddings) {
+        for (text, embedding) in window.texts.iter().zip(&embedded) {
             writer.item(out, &Item { index: totals.texts, id: text.id.as_ref(), embedding, is_pooled })?;
             totals.texts += 1;
             totals.truncated += usize::from(embedding.truncated());
@@ -231,14 +230,7 @@ fn embed(
     Ok(totals)
 }
 
-fn writer(
-    format: FormatName,
-    embedder: &Embedder,
-    options: &EmbedOptions,
-    out: &Destination<'_>,
-) -> Box<dyn format::Format> {
-    let settings = embedder.settings();
-    let dim = options.dim.unwrap_or_else(|| settings.dim(options.pooling.unwrap_or(settings.pooling)));
+fn writer(format: FormatName, dim: usize, out: &Destination<'_>) -> Box<dyn format::Format> {
     match format {
         FormatName::Jsonl => Box::new(json::Lines),
         FormatName::Json => Box::new(json::Array::default()),
@@ -248,36 +240,10 @@ fn writer(
 }
 
 /// How many texts fit into a window so that their vectors do not take too much memory.
-fn window_limit(embedder: &Embedder, options: &EmbedOptions) -> usize {
-    let settings = embedder.settings();
-    let rows = match options.pooling.unwrap_or(settings.pooling) {
-        Pooling::None => options.max_length.unwrap_or(settings.max_length),
-        _ => 1,
-    };
-    let values = rows.saturating_mul(settings.dim(options.pooling.unwrap_or(settings.pooling))).max(1);
+fn window_limit(embeddings: &Embeddings) -> usize {
+    let rows = if embeddings.pooling == Pooling::None { embeddings.max_length } else { 1 };
+    let values = rows.saturating_mul(embeddings.dim).max(1);
     (WINDOW_VALUES / values).clamp(1, WINDOW_TEXTS)
-}
-
-/// What is wrong with the options, as the fault of the command line that it is.
-fn option_error(error: Error) -> anyhow::Error {
-    match error {
-        Error::Dim { .. } | Error::MaxLength { .. } => usage(error.to_string()),
-        error => error.into(),
-    }
-}
-
-/// An error about a text of a window, with the text's place in the whole input.
-fn with_place(error: Error, window: &Window, before: usize, input: &Input) -> anyhow::Error {
-    match error.index() {
-        Some(index) => {
-            let error = error.at(before + index).into();
-            match window.texts.get(index) {
-                Some(text) => input.at(text, error),
-                None => error,
-            }
-        }
-        None => error.into(),
-    }
 }
 
 /// What was done.
@@ -289,11 +255,10 @@ struct Totals {
 
 impl Totals {
     /// Tells the user what the results may not: an array has no place for it, and nobody reads every line.
-    fn report(&self, embedder: &Embedder, options: &EmbedOptions, format: FormatName, console: &Console) {
+    fn report(&self, max_length: usize, format: FormatName, console: &Console) {
         if self.truncated == 0 {
             return;
         }
-        let max_length = options.max_length.unwrap_or(embedder.settings().max_length);
         let see = if format == FormatName::Npy { "" } else { "; see \"truncated\" in the results" };
         console.warn(format_args!("{} of {} texts truncated to {max_length} tokens{see}", self.truncated, self.texts));
     }

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 use docent::{Error, LongDocuments, ModelRef, RankedDocument, RerankOptions, Reranker};
+use docent_server::native::wire::{RerankRequest, ScoredDocument};
 use serde::Serialize;
 
 use crate::console::{Console, usage};
 use crate::destination::Destination;
-use crate::input::{Id, InputArgs, Text};
+use crate::input::{Id, Input, InputArgs, Text};
 use crate::model::{OpenArgs, VARIABLE_RERANKER, reranker_or_default};
+use crate::server::{Server, ServerArgs};
 
 /// Bytes of all documents together; they are held in memory until the last is scored.
 const MAX_BYTES: usize = 256 << 20;
@@ -27,6 +29,8 @@ pub(crate) struct Args {
     model: Option<String>,
     #[command(flatten)]
     open: OpenArgs,
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(flatten)]
     input: InputArgs,
 
@@ -91,10 +95,8 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let options = args.options();
     let mut input = args.input.open()?;
     let mut out = Destination::open(args.output.as_deref(), console)?;
-    let model: ModelRef = reranker_or_default(args.model.as_deref())?.parse()?;
-    let reranker = Reranker::open_with(&model, &args.open.options(), &console.fetch_progress())?;
-    // Options that the model cannot follow are no fault of a document.
-    reranker.rerank_with::<&str>(&args.query, &[], &options).map_err(option_error)?;
+    let judge = Judge::open(args.model.as_deref(), &args.open, &args.server, console)?;
+    let max_length = judge.check(&args.query, &options)?;
 
     let mut documents: Vec<Text> = Vec::new();
     let mut bytes = 0;
@@ -105,13 +107,10 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         }
         documents.extend(window.texts);
     }
-    let ranked = reranker.rerank_with(&args.query, &documents, &options).map_err(|error| match error.index() {
-        Some(index) => input.at(&documents[index], error.into()),
-        None => error.into(),
-    })?;
+    let ranked = judge.rank(&args.query, &documents, &options, &input)?;
     write(&mut out, args.format, &ranked, &documents)?;
     out.finish()?;
-    report(&ranked, options.max_length.unwrap_or(reranker.settings().max_length), console);
+    report(&ranked, options.max_length.unwrap_or(max_length), console);
     Ok(())
 }
 
@@ -125,6 +124,80 @@ impl Args {
             top_n: self.top_n,
         }
     }
+}
+
+/// Who scores: a model that this process has opened, or a server.
+enum Judge {
+    Model(Box<Reranker>),
+    Server { server: Server, model: Option<String> },
+}
+
+impl Judge {
+    fn open(model: Option<&str>, open: &OpenArgs, server: &ServerArgs, console: &Console) -> anyhow::Result<Self> {
+        if let Some(url) = &server.server {
+            return Ok(Judge::Server { server: Server::at(url), model: model.map(str::to_owned) });
+        }
+        let model: ModelRef = reranker_or_default(model)?.parse()?;
+        let reranker = Reranker::open_with(&model, &open.options(), &console.fetch_progress())?;
+        Ok(Judge::Model(Box::new(reranker)))
+    }
+
+    /// Checks the query and the options, which are no fault of a document, and gives the tokens that the model reads.
+    fn check(&self, query: &str, options: &RerankOptions) -> anyhow::Result<usize> {
+        match self {
+            Judge::Model(reranker) => {
+                reranker.prepare::<&str>(query, &[], options).map_err(option_error)?;
+                Ok(reranker.settings().max_length)
+            }
+            Judge::Server { server, model } => {
+                Ok(server.rerank(&request(model, query, &[], options))?.model.max_length)
+            }
+        }
+    }
+
+    fn rank(
+        &self,
+        query: &str,
+        documents: &[Text],
+        options: &RerankOptions,
+        input: &Input,
+    ) -> anyhow::Result<Vec<RankedDocument>> {
+        match self {
+            _ if documents.is_empty() => Ok(Vec::new()),
+            Judge::Model(reranker) => {
+                reranker.rerank_with(query, documents, options).map_err(|error| match error.index() {
+                    Some(index) => input.at(&documents[index], error.into()),
+                    None => error.into(),
+                })
+            }
+            Judge::Server { server, model } => {
+                let mut ranked = Vec::with_capacity(documents.len());
+                let all = RerankOptions { top_n: None, ..options.clone() };
+                for (part, documents) in documents.chunks(REQUEST_DOCUMENTS).enumerate() {
+                    let first = part * REQUEST_DOCUMENTS;
+                    for document in server.rerank(&request(model, query, documents, &all))?.documents {
+                        let document = document.ranked()?;
+                        anyhow::ensure!(
+                            document.index < documents.len(),
+                            "the server answers for a document that it was not given"
+                        );
+                        ranked.push(RankedDocument { index: first + document.index, ..document });
+                    }
+                }
+                ranked.sort_by(RankedDocument::best_first);
+                ranked.truncate(options.top_n.unwrap_or(usize::MAX));
+                Ok(ranked)
+            }
+        }
+    }
+}
+
+/// Documents of a request to a server, within its limits.
+const REQUEST_DOCUMENTS: usize = 256;
+
+fn request(model: &Option<String>, query: &str, documents: &[Text], options: &RerankOptions) -> RerankRequest {
+    let documents = documents.iter().map(|document| document.text.clone()).collect();
+    RerankRequest { model: model.clone(), query: query.to_owned(), documents, options: options.into() }
 }
 
 /// What is wrong with the options, as the fault of the command line that it is.

@@ -1,0 +1,72 @@
+//! Docent's own dialect: every option of the library, and nothing lost on the way.
+//!
+//! The others carry what their clients know. This one is for `docent embed --server` and `docent rerank --server`, which give the same
+//! answers as without a server, to the bit; [`wire`] has its types, for clients in Rust.
+
+pub mod wire;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use docent::EmbedOptions;
+
+use crate::body::Json;
+use crate::failure::Failure;
+use crate::service::{EmbedCall, Input, RerankCall, Service};
+use wire::{EmbedAnswer, EmbedRequest, ModelAnswer, RerankAnswer, RerankRequest, ScoredDocument, TextAnswer};
+
+/// The routes of the dialect.
+pub(crate) fn routes() -> Router<Service> {
+    Router::new().route("/docent/embed", post(embed)).route("/docent/rerank", post(rerank))
+}
+
+/// Embeds texts. Without texts it says how the model would, and checks the options.
+async fn embed(State(service): State<Service>, Json(request): Json<EmbedRequest>) -> Result<Response, Failure> {
+    let options = EmbedOptions::from(request.options);
+    let (served, texts) = if request.texts.is_empty() {
+        let served = service.models().embedder(request.model.as_deref()).await?;
+        served.model.prepare::<&str>(&[], &options)?;
+        (served, Vec::new())
+    } else {
+        let inputs = request.texts.into_iter().map(Input::Text).collect();
+        let call = EmbedCall { model: request.model, inputs, options: options.clone() };
+        let embedded = service.embed_part(call, request.first).await?;
+        let texts = embedded.items.iter().map(TextAnswer::of).collect();
+        (embedded.model, texts)
+    };
+    let settings = served.model.settings();
+    let pooling = options.pooling.unwrap_or(settings.pooling);
+    let model = ModelAnswer {
+        name: settings.description.name.clone(),
+        max_length: settings.max_length,
+        pooling: Some(pooling.name().to_owned()),
+        whole_dim: settings.dim(pooling),
+        has_prompt: settings.prompt(&options.prompt).is_some(),
+    };
+    Ok(axum::Json(EmbedAnswer { model, texts }).into_response())
+}
+
+/// Scores documents. Without documents it checks the query and the options.
+async fn rerank(State(service): State<Service>, Json(request): Json<RerankRequest>) -> Result<Response, Failure> {
+    let options = request.options.into();
+    let (served, documents) = if request.documents.is_empty() {
+        let served = service.models().reranker(request.model.as_deref()).await?;
+        served.model.prepare::<&str>(&request.query, &[], &options)?;
+        (served, Vec::new())
+    } else {
+        let (query, documents) = (request.query, request.documents);
+        let reranked = service.rerank(RerankCall { model: request.model, query, documents, options }).await?;
+        let documents = reranked.ranking()?.into_iter().map(ScoredDocument::from).collect();
+        (reranked.model, documents)
+    };
+    let settings = served.model.settings();
+    let model = ModelAnswer {
+        name: settings.description.name.clone(),
+        max_length: settings.max_length,
+        pooling: None,
+        whole_dim: 0,
+        has_prompt: settings.instruction.is_some(),
+    };
+    Ok(axum::Json(RerankAnswer { model, documents }).into_response())
+}
