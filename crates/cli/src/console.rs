@@ -5,10 +5,9 @@
 //! each other apart. Colours follow the terminal, `NO_COLOR`, `CLICOLOR` and `CLICOLOR_FORCE`.
 
 use std::cell::RefCell;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
-use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::MultiProgress;
@@ -17,6 +16,9 @@ mod log;
 mod progress;
 
 pub(crate) use progress::{FetchProgress, Progress, Unit};
+
+/// The status of a command that did what it was to do.
+const SUCCESS: u8 = 0;
 
 /// The status of a command line that is wrong.
 const USAGE: u8 = 2;
@@ -33,13 +35,10 @@ pub(crate) struct Console {
 
 impl Console {
     /// Sets up logging, and looks at the command line for whether errors are wanted as JSON.
-    pub(crate) fn start() -> Console {
+    pub(crate) fn start(args: &[OsString]) -> Console {
         let bars = MultiProgress::new();
-        let console = Console {
-            json_errors: wants_json(std::env::args_os().skip(1)),
-            unwritten: RefCell::new(None),
-            bars: bars.clone(),
-        };
+        let console =
+            Console { json_errors: wants_json(args.iter().skip(1)), unwritten: RefCell::new(None), bars: bars.clone() };
         if let Some(problem) = log::start(bars) {
             console.warn(problem);
         }
@@ -79,36 +78,36 @@ impl Console {
     }
 
     /// The exit status of a command that did what it was to do, if its results reached their reader.
-    pub(crate) fn end(&self) -> ExitCode {
+    pub(crate) fn end(&self) -> u8 {
         match self.unwritten.take() {
-            None => ExitCode::SUCCESS,
+            None => SUCCESS,
             Some(error) => self.fail(&error.into()),
         }
     }
 
     /// Reports why the command failed, in one line, and gives the exit status.
-    pub(crate) fn fail(&self, error: &anyhow::Error) -> ExitCode {
+    pub(crate) fn fail(&self, error: &anyhow::Error) -> u8 {
         if error.chain().any(is_closed_output) {
             // The reader has what it wanted.
-            return ExitCode::SUCCESS;
+            return SUCCESS;
         }
         let status = if error.is::<Usage>() { USAGE } else { 1 };
         self.report(&one_line(&chain(error)), status)
     }
 
     /// Prints what the parser of the command line has to say: help, version, or what is wrong.
-    pub(crate) fn fail_parsing(&self, error: &clap::Error) -> ExitCode {
+    pub(crate) fn fail_parsing(&self, error: &clap::Error) -> u8 {
         if self.json_errors && error.exit_code() != 0 {
             return self.report(&first_paragraph(&error.render().to_string()), USAGE);
         }
         match error.print() {
             // Help goes to stdout.
             Err(failure) if !error.use_stderr() => self.fail(&stdout_error(failure).into()),
-            _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE)),
+            _ => u8::try_from(error.exit_code()).unwrap_or(USAGE),
         }
     }
 
-    fn report(&self, message: &str, status: u8) -> ExitCode {
+    fn report(&self, message: &str, status: u8) -> u8 {
         if self.json_errors {
             // In the order in which it is read.
             let message = serde_json::Value::from(message);
@@ -116,7 +115,7 @@ impl Console {
         } else {
             self.line(AnsiColor::Red, "error", message);
         }
-        ExitCode::from(status)
+        status
     }
 
     fn line(&self, colour: AnsiColor, label: &str, text: &str) {
