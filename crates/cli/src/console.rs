@@ -39,7 +39,7 @@ impl Console {
         let bars = MultiProgress::new();
         let console =
             Console { json_errors: wants_json(args.iter().skip(1)), unwritten: RefCell::new(None), bars: bars.clone() };
-        if let Some(problem) = log::start(bars) {
+        if let Some(problem) = log::start(args, bars) {
             console.warn(problem);
         }
         console

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use docent::hub::{Hub, Progress, Silent};
+use docent::hub::{Hub, Silent};
 use docent::{AnyModel, Embedder, ModelRef, OpenOptions, Reranker, catalog};
 
 use crate::config::{ModelsConfig, NamedModel};
@@ -90,9 +90,9 @@ impl Models {
     ///
     /// # Errors
     /// If one cannot be had or used.
-    pub async fn load(&self, progress: Arc<dyn Progress + Send + Sync>) -> Result<(), Failure> {
+    pub async fn load(&self) -> Result<(), Failure> {
         for slot in self.slots() {
-            self.loaded(&slot, Arc::clone(&progress)).await?;
+            self.loaded(&slot).await?;
         }
         self.ready.store(true, Ordering::Release);
         Ok(())
@@ -136,9 +136,9 @@ impl Models {
     /// If there is none, or it cannot be loaded.
     pub async fn any(&self, name: Option<&str>) -> Result<Loaded, Failure> {
         match name {
-            Some(name) => self.loaded(&self.slot(name)?, Arc::new(Silent)).await,
+            Some(name) => self.loaded(&self.slot(name)?).await,
             None => match self.slots().first() {
-                Some(slot) => self.loaded(slot, Arc::new(Silent)).await,
+                Some(slot) => self.loaded(slot).await,
                 None => Err(Failure::new(FailureKind::UnknownModel, "no model is served")),
             },
         }
@@ -146,13 +146,13 @@ impl Models {
 
     async fn find(&self, name: Option<&str>, task: Task) -> Result<Loaded, Failure> {
         if let Some(name) = name {
-            return self.loaded(&self.slot(name)?, Arc::new(Silent)).await;
+            return self.loaded(&self.slot(name)?).await;
         }
         let slots = self.slots();
         for slot in &slots {
             // What a model is shows when it is loaded; a configured one always was.
             if slot.task().is_none_or(|of_slot| of_slot == task) {
-                let loaded = self.loaded(slot, Arc::new(Silent)).await?;
+                let loaded = self.loaded(slot).await?;
                 if loaded.task() == task {
                     return Ok(loaded);
                 }
@@ -188,7 +188,7 @@ impl Models {
         Err(Failure::new(FailureKind::UnknownModel, message).about("model"))
     }
 
-    async fn loaded(&self, slot: &Arc<Slot>, progress: Arc<dyn Progress + Send + Sync>) -> Result<Loaded, Failure> {
+    async fn loaded(&self, slot: &Arc<Slot>) -> Result<Loaded, Failure> {
         slot.last_use.store(self.uses.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         let mut loaded = slot.loaded.lock().await;
         if let Some(loaded) = &*loaded {
@@ -197,7 +197,7 @@ impl Models {
         self.make_room(slot).await;
         let (named, options, warm) = (slot.named.clone(), slot.options.clone(), self.config.warm);
         let start = Instant::now();
-        let opened = tokio::task::spawn_blocking(move || open(&named, &options, warm, &*progress)).await;
+        let opened = tokio::task::spawn_blocking(move || open(&named, &options, warm)).await;
         let opened =
             opened.map_err(|error| Failure::new(FailureKind::Backend, format!("loading failed: {error}")))??;
         tracing::info!(
@@ -318,12 +318,12 @@ impl Slot {
 }
 
 /// Opens a model, and if wanted computes something with it.
-fn open(named: &NamedModel, options: &OpenOptions, warm: bool, progress: &dyn Progress) -> Result<Loaded, Failure> {
+fn open(named: &NamedModel, options: &OpenOptions, warm: bool) -> Result<Loaded, Failure> {
     let failed = |error: docent::Error| {
         Failure::new(FailureKind::Backend, format!("the model `{}` cannot be loaded: {error}", named.name))
     };
     let name = named.name.clone();
-    Ok(match AnyModel::open_with(&named.model, options, progress).map_err(failed)? {
+    Ok(match AnyModel::open_with(&named.model, options, &Silent).map_err(failed)? {
         AnyModel::Embedder(model) => {
             if warm {
                 model.embed(&["warm"]).map_err(failed)?;

@@ -151,12 +151,13 @@ impl Service {
         }
     }
 
-    /// Loads the models that are always served, fetching those that are not on this machine.
+    /// Loads the models that are always served, fetching those that are not on this machine. Whoever wants to watch that fetches them before,
+    /// with [`Hub`](docent::hub::Hub).
     ///
     /// # Errors
     /// If one of them cannot be had or used.
-    pub async fn load(&self, progress: Arc<dyn docent::hub::Progress + Send + Sync>) -> Result<(), Failure> {
-        self.shared.models.load(progress).await
+    pub async fn load(&self) -> Result<(), Failure> {
+        self.shared.models.load().await
     }
 
     /// The models.

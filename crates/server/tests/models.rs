@@ -67,7 +67,7 @@ fn a_model_that_cannot_be_loaded_is_named() {
         let mut config = config();
         config.models.models[1].model = docent::ModelRef::Path(fixture("no-such-model"));
         let service = Service::new(&config);
-        let failure = service.load(std::sync::Arc::new(docent::hub::Silent)).await.unwrap_err();
+        let failure = service.load().await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Backend);
         assert!(failure.message.contains("`judge`"), "{failure}");
         assert!(!service.models().is_ready());

@@ -1,6 +1,7 @@
-//! Logs on stderr: warnings by default, more with `DOCENT_LOG`.
+//! Logs on stderr: warnings by default, more with `DOCENT_LOG`. A server logs what it is asked, with the time.
 
 use std::env;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -16,23 +17,48 @@ use super::has_colours;
 /// The variable that says what is logged: `debug`, or `docent=trace,docent_models=info`.
 const VARIABLE: &str = "DOCENT_LOG";
 
-/// Starts logging, and gives back what is wrong with the variable, if anything is.
-pub(super) fn start(bars: MultiProgress) -> Option<String> {
+/// What log lines look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    /// Like the command's other messages: for whoever asked for no logs.
+    Messages,
+    /// With the time and the place.
+    Lines,
+    /// As JSON objects.
+    Json,
+}
+
+/// Starts logging, and gives back what is wrong with the variable, if anything is. `args` are the whole command line, which is not
+/// parsed yet: what goes wrong there is logged too.
+pub(super) fn start(args: &[OsString], bars: MultiProgress) -> Option<String> {
+    let is_server = args.get(1).is_some_and(|command| command == "serve");
+    let usual = if is_server { "warn,docent_server=info" } else { "warn" };
     let asked = env::var(VARIABLE).ok().filter(|value| !value.is_empty());
     let (filter, problem) = match asked.as_deref().map(EnvFilter::try_new) {
-        None => (EnvFilter::new("warn"), None),
+        None => (EnvFilter::new(usual), None),
         Some(Ok(filter)) => (filter, None),
-        Some(Err(error)) => (EnvFilter::new("warn"), Some(format!("{VARIABLE} is ignored: {error}"))),
+        Some(Err(error)) => (EnvFilter::new(usual), Some(format!("{VARIABLE} is ignored: {error}"))),
     };
     let writer = move || AboveBars { bars: bars.clone() };
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(has_colours(&io::stderr())).with_writer(writer);
-    // Whoever asks for logs wants to know when and where; everybody else reads a message like any other.
-    let started = match asked {
-        Some(_) => builder.try_init(),
-        None => builder.event_format(Plain).try_init(),
+    let started = match style(args, is_server, asked.is_some()) {
+        Style::Messages => builder.event_format(Plain).try_init(),
+        Style::Lines => builder.try_init(),
+        Style::Json => builder.json().flatten_event(true).try_init(),
     };
     problem.or_else(|| started.err().map(|error| format!("nothing is logged: {error}")))
+}
+
+fn style(args: &[OsString], is_server: bool, asked: bool) -> Style {
+    let text = |arg: &OsString| arg.to_string_lossy().into_owned();
+    let args: Vec<String> = args.iter().map(text).collect();
+    let is_json = |pair: &[String]| pair[0] == "--log-format" && pair[1] == "json";
+    if is_server && (args.windows(2).any(is_json) || args.iter().any(|arg| arg == "--log-format=json")) {
+        return Style::Json;
+    }
+    // Whoever asks for logs wants to know when and where; everybody else reads a message like any other.
+    if is_server || asked { Style::Lines } else { Style::Messages }
 }
 
 /// A log line that looks like the command's other messages.
@@ -64,5 +90,25 @@ impl Write for AboveBars {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_logs_lines_or_json_and_other_commands_what_was_asked_for() {
+        let style = |line: &str, asked| {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let is_server = args.get(1).is_some_and(|command| command == "serve");
+            super::style(&args, is_server, asked)
+        };
+        assert_eq!(style("docent embed", false), Style::Messages);
+        assert_eq!(style("docent embed --log-format json", true), Style::Lines);
+        assert_eq!(style("docent serve", false), Style::Lines);
+        assert_eq!(style("docent serve --log-format json", false), Style::Json);
+        assert_eq!(style("docent serve --log-format=json", true), Style::Json);
+        assert_eq!(style("docent serve --log-format", false), Style::Lines);
     }
 }

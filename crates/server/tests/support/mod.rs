@@ -4,9 +4,7 @@
 #![allow(clippy::unwrap_used)] // as in any test
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use docent::hub::Silent;
 use docent::{ModelRef, OpenOptions};
 use docent_server::{Config, Input, ModelsConfig, NamedModel, Service};
 
@@ -26,7 +24,7 @@ pub fn config() -> Config {
 /// The service of a configuration, with its models loaded.
 pub async fn service(config: &Config) -> Service {
     let service = Service::new(config);
-    service.load(Arc::new(Silent)).await.unwrap();
+    service.load().await.unwrap();
     service
 }
 
