@@ -1,10 +1,16 @@
 //! The bodies of requests, read within the server's limits.
 
-use axum::body::Body;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use http_body_util::{BodyExt, Limited};
 use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 
+use crate::Limits;
 use crate::failure::{Failure, FailureKind};
 use crate::service::Service;
 
@@ -15,19 +21,11 @@ impl<T: DeserializeOwned> FromRequest<Service> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, service: &Service) -> Result<Self, Failure> {
-        let bytes = read(request.into_body(), service).await?;
-        parse(&bytes).map(Json)
-    }
-}
-
-async fn read(body: Body, service: &Service) -> Result<Vec<u8>, Failure> {
-    let most = service.limits().body_bytes;
-    match Limited::new(body, most).collect().await {
-        Ok(collected) => Ok(collected.to_bytes().into()),
-        Err(_) => {
-            let message = format!("the body is larger than the {most} bytes of a request; divide the request");
-            Err(Failure::new(FailureKind::TooLarge, message))
-        }
+        let parsed = match read_again(request.into_body(), service.limits().body_bytes).await {
+            Ok(bytes) => parse(&bytes).map(Json),
+            Err(failure) => Err(failure),
+        };
+        parsed.inspect_err(|failure| service.metrics().refused(failure.kind))
     }
 }
 
@@ -38,4 +36,156 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
         let what = if error.is_data() { "the request is not of the expected shape" } else { "the body is not JSON" };
         Failure::new(FailureKind::Malformed, format!("{what}: {error}"))
     })
+}
+
+/// A body that [`receive`] has read before; within a server's layers it is there already.
+async fn read_again(body: Body, most: usize) -> Result<Bytes, Failure> {
+    match Limited::new(body, most).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(_) => Err(too_large(most)),
+    }
+}
+
+/// How many requests, and how many bytes of their bodies, are taken on at a time.
+pub(crate) struct Admission {
+    requests: Arc<Semaphore>,
+    /// One permit for each KiB.
+    bodies: Arc<Semaphore>,
+    most_requests: usize,
+    most_bodies: usize,
+    body_bytes: usize,
+    read_timeout: Duration,
+}
+
+/// A request's share of what is taken on at a time, given back when it is dropped.
+pub(crate) struct Admitted {
+    _request: OwnedSemaphorePermit,
+    _body: Option<OwnedSemaphorePermit>,
+}
+
+/// Memory for a body, paid for in permits as it grows.
+struct Buffer {
+    bytes: Vec<u8>,
+    paid: Option<OwnedSemaphorePermit>,
+}
+
+/// Bytes a second that a body must bring in the long run: without it one byte now and then would hold memory for days.
+const SLOWEST: usize = 8 << 10;
+
+/// Seconds after which it is worth trying again when requests or their bodies are too many: most requests take less than one.
+const RETRY_AFTER: u32 = 1;
+
+impl Admission {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let most_requests = limits.concurrent_requests.clamp(1, Semaphore::MAX_PERMITS);
+        // One request at a time must go through, however little is allowed for all.
+        let most_bodies = limits.bodies_bytes.max(limits.body_bytes.saturating_add(1 << 10));
+        Admission {
+            requests: Arc::new(Semaphore::new(most_requests)),
+            bodies: Arc::new(Semaphore::new(kib(most_bodies).min(Semaphore::MAX_PERMITS))),
+            most_requests,
+            most_bodies,
+            body_bytes: limits.body_bytes,
+            read_timeout: limits.read_timeout,
+        }
+    }
+
+    fn request(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| {
+            let most = self.most_requests;
+            let kind = FailureKind::Overloaded { retry_after: RETRY_AFTER };
+            Failure::new(kind, format!("{most} requests are worked on, as many as may be at a time; try again in 1 s"))
+        })
+    }
+}
+
+/// Takes a request on and reads its body, if there is room for both.
+///
+/// A client that sends its body slowly takes up memory, but no place among the requests, which are fewer.
+///
+/// # Errors
+/// If there are too many requests or bodies at a time, or the body is too large or too slow.
+pub(crate) async fn receive(request: Request, admission: &Admission) -> Result<(Request, Admitted), Failure> {
+    if request.body().is_end_stream() {
+        return Ok((request, Admitted { _request: admission.request()?, _body: None }));
+    }
+    // Who will be turned away need not send a body first.
+    drop(admission.request()?);
+    let (parts, body) = request.into_parts();
+    let Buffer { bytes, paid } = read(body, admission).await?;
+    let admitted = Admitted { _request: admission.request()?, _body: paid };
+    Ok((Request::from_parts(parts, Body::from(bytes)), admitted))
+}
+
+async fn read(mut body: Body, admission: &Admission) -> Result<Buffer, Failure> {
+    let announced = body.size_hint().lower();
+    if announced > admission.body_bytes as u64 {
+        return Err(too_large(admission.body_bytes));
+    }
+    let (start, mut buffer) = (Instant::now(), Buffer { bytes: Vec::new(), paid: None });
+    loop {
+        let slow = || {
+            let seconds = admission.read_timeout.as_secs_f64();
+            let message =
+                format!("the body did not come: nothing of it in {seconds} s, or less than {SLOWEST} bytes a second");
+            Failure::new(FailureKind::Slow, message)
+        };
+        let data = match timeout(admission.read_timeout, body.frame()).await.map_err(|_| slow())? {
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            Some(Err(error)) => {
+                return Err(Failure::new(FailureKind::Malformed, format!("the body cannot be read: {error}")));
+            }
+            None => return Ok(buffer),
+        };
+        if buffer.bytes.len() + data.len() > admission.body_bytes {
+            return Err(too_large(admission.body_bytes));
+        }
+        buffer.push(&data, announced, admission)?;
+        if start.elapsed() > admission.read_timeout + Duration::from_secs((buffer.bytes.len() / SLOWEST) as u64) {
+            return Err(slow());
+        }
+    }
+}
+
+impl Buffer {
+    /// Adds a part of a body of which so many bytes were announced, or 0.
+    fn push(&mut self, data: &[u8], announced: u64, admission: &Admission) -> Result<(), Failure> {
+        let needed = self.bytes.len() + data.len();
+        if needed > self.bytes.capacity() {
+            // What is announced need not come: memory grows with what has come, but not beyond.
+            let most = if announced > 0 { announced as usize } else { admission.body_bytes };
+            let capacity = (2 * self.bytes.capacity()).min(most).max(needed);
+            self.pay(capacity, admission)?;
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn pay(&mut self, capacity: usize, admission: &Admission) -> Result<(), Failure> {
+        let more = kib(capacity) - self.paid.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let permits = u32::try_from(more).ok();
+        let permits = permits.and_then(|more| Arc::clone(&admission.bodies).try_acquire_many_owned(more).ok());
+        match (permits, &mut self.paid) {
+            (Some(permits), Some(paid)) => paid.merge(permits),
+            (Some(permits), paid) => *paid = Some(permits),
+            (None, _) => {
+                let most = admission.most_bodies;
+                let kind = FailureKind::Overloaded { retry_after: RETRY_AFTER };
+                let message =
+                    format!("the bodies of all requests have more than {most} bytes together; try again in 1 s");
+                return Err(Failure::new(kind, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kib(bytes: usize) -> usize {
+    bytes.div_ceil(1 << 10)
+}
+
+fn too_large(most: usize) -> Failure {
+    let message = format!("the body is larger than the {most} bytes of a request; divide the request");
+    Failure::new(FailureKind::TooLarge, message)
 }

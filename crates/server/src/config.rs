@@ -90,8 +90,10 @@ pub struct Limits {
     pub request_tokens: usize,
     /// Connections at a time.
     pub connections: usize,
-    /// Time for a request's head, and between two parts of its body.
+    /// Time for a request's head, between two parts of its body, and for the client to take anything of its answer.
     pub read_timeout: Duration,
+    /// Time that a connection may stay open without a request.
+    pub idle_timeout: Duration,
     /// Time that requests get to finish when the server is told to stop.
     pub drain: Duration,
 }
@@ -135,7 +137,18 @@ impl Default for Limits {
             request_tokens: 300_000,
             connections: 16_384,
             read_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(120),
             drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// As an address that clients are given: `http://127.0.0.1:8080`, `unix:/run/docent.sock`.
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Listen::Tcp(address) => write!(f, "http://{address}"),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
