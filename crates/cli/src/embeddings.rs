@@ -11,6 +11,9 @@ use crate::server::{Server, ServerArgs};
 /// Texts of a request to a server: enough to keep it busy, few enough for its limits.
 const REQUEST_TEXTS: usize = 256;
 
+/// Numbers in the vectors of an answer from a server, unless one text alone has more.
+const ANSWER_VALUES: usize = 4 << 20;
+
 /// Bytes of a request to a server, unless one text alone has more.
 const REQUEST_BYTES: usize = 2 << 20;
 
@@ -101,7 +104,7 @@ impl Embeddings {
         let mut embeddings = Vec::with_capacity(window.texts.len());
         let mut rest = &window.texts[..];
         while !rest.is_empty() {
-            let (texts, after) = rest.split_at(request_length(rest));
+            let (texts, after) = rest.split_at(self.request_length(rest));
             rest = after;
             let strings = texts.iter().map(|text| text.text.clone()).collect();
             let answer = server.embed(&request(model, strings, before + embeddings.len(), &self.options))?;
@@ -115,16 +118,18 @@ impl Embeddings {
         }
         Ok(embeddings)
     }
-}
 
-/// How many of the texts go into the next request.
-fn request_length(texts: &[Text]) -> usize {
-    let mut bytes = 0;
-    let fits = |text: &&Text| {
-        bytes += text.text.len();
-        bytes <= REQUEST_BYTES
-    };
-    texts.iter().take(REQUEST_TEXTS).take_while(fits).count().max(1)
+    /// How many of the texts go into the next request.
+    fn request_length(&self, texts: &[Text]) -> usize {
+        let rows = if self.pooling == Pooling::None { self.max_length } else { 1 };
+        let by_values = ANSWER_VALUES / rows.saturating_mul(self.dim).max(1);
+        let mut bytes = 0;
+        let fits = |text: &&Text| {
+            bytes += text.text.len();
+            bytes <= REQUEST_BYTES
+        };
+        texts.iter().take(REQUEST_TEXTS.min(by_values)).take_while(fits).count().max(1)
+    }
 }
 
 fn request(model: &Option<String>, texts: Vec<String>, first: usize, options: &EmbedOptions) -> EmbedRequest {

@@ -27,6 +27,11 @@ impl PreparedText {
         &self.ids
     }
 
+    /// Numbers that its embedding will have: those of one vector, or without pooling of a vector a token.
+    pub fn values(&self) -> usize {
+        if self.pooling == Pooling::None { self.ids.len() * self.dim } else { self.dim }
+    }
+
     /// Tokens that truncation removed.
     pub fn dropped(&self) -> usize {
         self.dropped

@@ -32,8 +32,9 @@ fn calls_with_different_options_are_put_together_and_keep_their_bits() {
     let expected = calls.iter().flat_map(|options| embedder.embed_with(&texts, options).unwrap());
     let found = embedder.embed_prepared(&prepared.iter().collect::<Vec<_>>()).unwrap();
     assert_eq!(found.len(), 12);
-    for (found, expected) in found.into_iter().zip(expected) {
+    for ((found, expected), prepared) in found.into_iter().zip(expected).zip(&prepared) {
         let found = found.unwrap();
+        assert_eq!(found.vector().len(), prepared.values());
         assert_eq!(bits(&found), bits(&expected));
         assert_eq!((found.tokens, found.dropped, found.dim()), (expected.tokens, expected.dropped, expected.dim()));
     }

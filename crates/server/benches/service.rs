@@ -77,7 +77,8 @@ fn callers(bencher: Bencher<'_, '_>) {
 fn one_caller(bencher: Bencher<'_, '_>) {
     let service = service();
     bencher.bench_local(|| {
-        let call = EmbedCall { model: None, inputs: vec![Input::Text(TEXT.to_owned())], options: EmbedOptions::default() };
+        let call =
+            EmbedCall { model: None, inputs: vec![Input::Text(TEXT.to_owned())], options: EmbedOptions::default() };
         runtime().block_on(service.embed(call)).unwrap()
     });
 }

@@ -88,6 +88,8 @@ pub struct Limits {
     pub items: usize,
     /// Tokens of a request.
     pub request_tokens: usize,
+    /// Numbers in the vectors of an answer.
+    pub answer_values: usize,
     /// Connections at a time.
     pub connections: usize,
     /// Time for a request's head, between two parts of its body, and for the client to take anything of its answer.
@@ -123,6 +125,18 @@ impl Limits {
         }
         Ok(())
     }
+
+    /// # Errors
+    /// If the vectors of an answer have too many numbers together.
+    pub(crate) fn check_values(&self, values: usize) -> Result<(), Failure> {
+        if values > self.answer_values {
+            let most = self.answer_values;
+            let message =
+                format!("the vectors would have {values} numbers, more than the {most} of an answer; divide it");
+            return Err(Failure::new(FailureKind::TooManyTokens, message));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Limits {
@@ -135,6 +149,7 @@ impl Default for Limits {
             bodies_bytes: 256 << 20,
             items: 2048,
             request_tokens: 300_000,
+            answer_values: 8 << 20,
             connections: 16_384,
             read_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(120),

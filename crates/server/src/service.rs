@@ -214,6 +214,7 @@ impl Service {
             }
         }
         limits.check_tokens(texts.iter().map(PreparedText::tokens).sum())?;
+        limits.check_values(texts.iter().map(PreparedText::values).sum())?;
         let done = scheduler.run(&served, texts).await?;
         let mut failures = failures.into_iter().peekable();
         for (place, output) in places.into_iter().zip(done.outputs) {

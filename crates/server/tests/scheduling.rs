@@ -108,13 +108,17 @@ fn a_short_request_is_answered_before_a_flood_that_came_first() {
 fn what_is_too_much_is_refused_by_its_kind() {
     block_on(async {
         let mut config = config();
-        let limits = Limits { items: 8, request_tokens: 200, queue_tokens: 300, ..Limits::default() };
+        let limits =
+            Limits { items: 8, request_tokens: 200, queue_tokens: 300, answer_values: 10_000, ..Limits::default() };
         config.limits = limits;
         let service = service(&config).await;
         assert_eq!(failure(&service, embed_call(vec![])).await, FailureKind::Empty);
         assert_eq!(failure(&service, embed_call(texts(&["a"; 9]))).await, FailureKind::TooManyItems);
         let long = "word ".repeat(300);
         assert_eq!(failure(&service, embed_call(texts(&[&long[..]; 8]))).await, FailureKind::TooManyTokens);
+        let options = EmbedOptions { pooling: Some(Pooling::None), ..EmbedOptions::default() };
+        let wide = EmbedCall { options, ..embed_call(texts(&[&long[..]; 2])) };
+        assert_eq!(failure(&service, wide).await, FailureKind::TooManyTokens);
         let options = EmbedOptions { dim: Some(1_000_000), ..EmbedOptions::default() };
         assert_eq!(failure(&service, EmbedCall { options, ..embed_call(texts(&["a"])) }).await, FailureKind::Invalid);
         let unknown = EmbedCall { model: Some("nobody".to_owned()), ..embed_call(texts(&["a"])) };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 use docent::{Error, LongDocuments, ModelRef, RankedDocument, RerankOptions, Reranker};
-use docent_server::native::wire::{RerankRequest, ScoredDocument};
+use docent_server::native::wire::RerankRequest;
 use serde::Serialize;
 
 use crate::console::{Console, usage};
