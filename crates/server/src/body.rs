@@ -30,11 +30,21 @@ impl<T: DeserializeOwned> FromRequest<Service> for Json<T> {
 }
 
 /// # Errors
-/// If the bytes are no JSON, or not of this shape; the message says where.
+/// If the bytes are no JSON, or not of this shape; the message says where, and names the field.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(bytes).map_err(|error| {
-        let what = if error.is_data() { "the request is not of the expected shape" } else { "the body is not JSON" };
-        Failure::new(FailureKind::Malformed, format!("{what}: {error}"))
+        if !error.is_data() {
+            return Failure::new(FailureKind::Malformed, format!("the body is not JSON: {error}"));
+        }
+        // A second reading, that notes where it is, only where the first has failed.
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let place = serde_path_to_error::deserialize::<_, T>(&mut json).err().map(|error| error.path().to_string());
+        // The message may quote a text of the request, whatever its length.
+        let error = shortened(error.to_string());
+        match place.filter(|place| place != ".") {
+            Some(place) => Failure::new(FailureKind::Malformed, format!("`{place}`: {error}")).about(&place),
+            None => Failure::new(FailureKind::Malformed, format!("the request is not of the expected shape: {error}")),
+        }
     })
 }
 
@@ -188,4 +198,14 @@ fn kib(bytes: usize) -> usize {
 fn too_large(most: usize) -> Failure {
     let message = format!("the body is larger than the {most} bytes of a request; divide the request");
     Failure::new(FailureKind::TooLarge, message)
+}
+
+/// The beginning and the end of a long message.
+fn shortened(message: String) -> String {
+    const MOST: usize = 400;
+    if message.len() <= MOST {
+        return message;
+    }
+    let (head, tail) = (message.floor_char_boundary(MOST / 2), message.ceil_char_boundary(message.len() - MOST / 2));
+    format!("{}...{}", &message[..head], &message[tail..])
 }

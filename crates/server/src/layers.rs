@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::HeaderValue;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -18,7 +16,7 @@ use crate::body::{self, Admission};
 use crate::failure::{Failure, FailureKind};
 use crate::guard::{Guard, is_probe};
 use crate::transport::payload::Carrying;
-use crate::{Limits, Service, log};
+use crate::{Limits, Service, dialects, log};
 
 /// What the layers know.
 pub(crate) struct Layers {
@@ -58,7 +56,7 @@ pub(crate) fn around(router: Router, layers: &Arc<Layers>) -> Router {
     };
     router
         .layer(from_fn_with_state(Arc::clone(layers), check_source))
-        .layer(from_fn(in_words))
+        .layer(from_fn(dialects::speak))
         .layer(from_fn(log::request))
 }
 
@@ -101,26 +99,4 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     tracing::error!(panic = what, "a request failed by a defect");
     let message = "the server failed at this request; this is a defect of the server, please report it";
     Failure::new(FailureKind::Backend, message).into_response()
-}
-
-/// Gives a failure that no dialect has put into words its own, and every failure the headers that belong to its kind.
-async fn in_words(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let Some(failure) = response.extensions().get::<Failure>().cloned() else { return response };
-    if !response.headers().contains_key(CONTENT_TYPE) {
-        let words = serde_json::json!({ "error": failure.message }).to_string();
-        *response.body_mut() = words.into();
-        response.headers_mut().remove(axum::http::header::CONTENT_LENGTH);
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    let headers = response.headers_mut();
-    match failure.kind {
-        FailureKind::Overloaded { retry_after } => drop(headers.insert(RETRY_AFTER, retry_after.into())),
-        FailureKind::Unready => drop(headers.insert(RETRY_AFTER, 1.into())),
-        FailureKind::Unauthorized => {
-            drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"docent\"")));
-        }
-        _ => {}
-    }
-    response
 }

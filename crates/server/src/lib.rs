@@ -51,6 +51,7 @@
 
 mod body;
 mod config;
+mod dialects;
 mod failure;
 mod guard;
 mod layers;
@@ -58,6 +59,7 @@ mod log;
 mod metrics;
 mod models;
 pub mod native;
+mod router;
 mod scheduler;
 mod service;
 mod transport;
@@ -67,5 +69,6 @@ pub use failure::{Failure, FailureKind};
 pub use guard::{AccessError, KeyFileError, read_keys};
 pub use metrics::Metrics;
 pub use models::{Loaded, ModelInfo, Models, Served, Task};
+pub use router::router;
 pub use service::{EmbedCall, Embedded, Input, RerankCall, Reranked, Service, Timings};
 pub use transport::{Server, ServerError};

@@ -108,6 +108,12 @@ impl Models {
         self.slots().iter().map(|slot| slot.info()).collect()
     }
 
+    /// The model of this name if it is in memory, to be described: that is no use of it.
+    pub fn in_memory(&self, name: &str) -> Option<Loaded> {
+        let slot = self.slots().into_iter().find(|slot| slot.named.name == name)?;
+        slot.loaded.try_lock().ok()?.clone()
+    }
+
     /// The model of this name, or the first that embeds.
     ///
     /// # Errors

@@ -5,11 +5,10 @@
 
 pub mod wire;
 
-use axum::Router;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use docent::EmbedOptions;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::body::Json;
 use crate::failure::Failure;
@@ -17,12 +16,17 @@ use crate::service::{EmbedCall, Input, RerankCall, Service};
 use wire::{EmbedAnswer, EmbedRequest, ModelAnswer, RerankAnswer, RerankRequest, ScoredDocument, TextAnswer};
 
 /// The routes of the dialect.
-pub(crate) fn routes() -> Router<Service> {
-    Router::new().route("/docent/embed", post(embed)).route("/docent/rerank", post(rerank))
+pub(crate) fn routes() -> OpenApiRouter<Service> {
+    OpenApiRouter::new().routes(routes!(embed)).routes(routes!(rerank))
 }
 
-/// Embeds texts. Without texts it says how the model would, and checks the options.
-async fn embed(State(service): State<Service>, Json(request): Json<EmbedRequest>) -> Result<Response, Failure> {
+/// Vectors of texts, with every option of the library. Without texts it says how the model would, and checks the options.
+#[utoipa::path(post, path = "/docent/embed", tag = "Docent", request_body = EmbedRequest,
+    responses((status = 200, description = "The vectors", body = EmbedAnswer)))]
+async fn embed(
+    State(service): State<Service>,
+    Json(request): Json<EmbedRequest>,
+) -> Result<axum::Json<EmbedAnswer>, Failure> {
     let options = EmbedOptions::from(request.options);
     let (served, texts) = if request.texts.is_empty() {
         let served = service.models().embedder(request.model.as_deref()).await?;
@@ -44,11 +48,16 @@ async fn embed(State(service): State<Service>, Json(request): Json<EmbedRequest>
         whole_dim: settings.dim(pooling),
         has_prompt: settings.prompt(&options.prompt).is_some(),
     };
-    Ok(axum::Json(EmbedAnswer { model, texts }).into_response())
+    Ok(axum::Json(EmbedAnswer { model, texts }))
 }
 
-/// Scores documents. Without documents it checks the query and the options.
-async fn rerank(State(service): State<Service>, Json(request): Json<RerankRequest>) -> Result<Response, Failure> {
+/// Documents by relevance, with every option of the library. Without documents it checks the query and the options.
+#[utoipa::path(post, path = "/docent/rerank", tag = "Docent", request_body = RerankRequest,
+    responses((status = 200, description = "The ranking", body = RerankAnswer)))]
+async fn rerank(
+    State(service): State<Service>,
+    Json(request): Json<RerankRequest>,
+) -> Result<axum::Json<RerankAnswer>, Failure> {
     let options = request.options.into();
     let (served, documents) = if request.documents.is_empty() {
         let served = service.models().reranker(request.model.as_deref()).await?;
@@ -68,5 +77,5 @@ async fn rerank(State(service): State<Service>, Json(request): Json<RerankReques
         whole_dim: 0,
         has_prompt: settings.instruction.is_some(),
     };
-    Ok(axum::Json(RerankAnswer { model, documents }).into_response())
+    Ok(axum::Json(RerankAnswer { model, documents }))
 }

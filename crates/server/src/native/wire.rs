@@ -4,11 +4,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use docent::{EmbedOptions, Embedding, LongDocuments, Pooling, Prompt, RankedDocument, RerankOptions, Score, Truncate};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::failure::Failure;
 
 /// The body of `POST /docent/embed`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct EmbedRequest {
     /// The model's name; none for the server's first embedder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -24,7 +25,7 @@ pub struct EmbedRequest {
 }
 
 /// [`EmbedOptions`] as they travel; what is left out is the default.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub struct EmbedWireOptions {
     /// What to put in front of each text.
@@ -48,7 +49,7 @@ pub struct EmbedWireOptions {
 }
 
 /// [`Prompt`] as it travels.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WirePrompt {
     /// The model's default.
@@ -65,7 +66,7 @@ pub enum WirePrompt {
 }
 
 /// [`Pooling`] as it travels.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WirePooling {
     /// The first token's state.
@@ -81,7 +82,7 @@ pub enum WirePooling {
 }
 
 /// [`Truncate`] as it travels.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WireTruncate {
     /// The end is cut off.
@@ -94,7 +95,7 @@ pub enum WireTruncate {
 }
 
 /// The answer of `POST /docent/embed`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct EmbedAnswer {
     /// The model that embedded the texts.
     pub model: ModelAnswer,
@@ -103,7 +104,7 @@ pub struct EmbedAnswer {
 }
 
 /// What a client has to know of the model.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ModelAnswer {
     /// The name in its files.
     pub name: String,
@@ -118,7 +119,7 @@ pub struct ModelAnswer {
 }
 
 /// What became of a text.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum TextAnswer {
     /// Its vector, or without pooling the vectors of its tokens.
@@ -140,7 +141,7 @@ pub enum TextAnswer {
 }
 
 /// The body of `POST /docent/rerank`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RerankRequest {
     /// The model's name; none for the server's first reranker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,7 +156,7 @@ pub struct RerankRequest {
 }
 
 /// [`RerankOptions`] as they travel; what is left out is the default.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RerankWireOptions {
     /// What relevance means.
@@ -176,7 +177,7 @@ pub struct RerankWireOptions {
 }
 
 /// The answer of `POST /docent/rerank`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RerankAnswer {
     /// The model that scored the documents.
     pub model: ModelAnswer,
@@ -185,7 +186,7 @@ pub struct RerankAnswer {
 }
 
 /// [`RankedDocument`] as it travels.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ScoredDocument {
     /// Its place in the request.
     pub index: usize,

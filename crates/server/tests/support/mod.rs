@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub)] // each test binary uses a part of it
 #![allow(clippy::unwrap_used)] // as in any test
 
+pub mod app;
+
 use std::path::{Path, PathBuf};
 
 use docent::{ModelRef, OpenOptions};

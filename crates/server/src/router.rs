@@ -1,0 +1,36 @@
+//! The routes of a server.
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::middleware;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::dialects;
+use crate::failure::{Failure, FailureKind};
+use crate::native;
+use crate::service::Service;
+
+/// Everything that the server answers, by any of its dialects.
+///
+/// What others will mount beside the dialects is merged into `routes` here, and so comes into the documentation, and under the layer
+/// that words failures.
+pub fn router(service: Service) -> Router {
+    let routes = OpenApiRouter::with_openapi(dialects::document()).merge(dialects::routes()).merge(native::routes());
+    let (routes, document) = routes.split_for_parts();
+    routes
+        .merge(dialects::documentation(&document))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(dialects::speak))
+        .with_state(service)
+}
+
+async fn unknown_route(method: Method, uri: Uri) -> Failure {
+    let message = format!("there is no {method} {}; /docs lists what there is", uri.path());
+    Failure::new(FailureKind::UnknownRoute, message)
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Failure {
+    let message = format!("{} does not take {method}; /docs lists what it takes", uri.path());
+    Failure::new(FailureKind::Method, message)
+}
