@@ -11,6 +11,7 @@ mod models;
 mod pull;
 mod quantize;
 mod rerank;
+mod serve;
 mod tokenize;
 
 use clap::Subcommand;
@@ -22,6 +23,7 @@ use crate::console::Console;
 pub(crate) enum Command {
     Embed(embed::Args),
     Rerank(rerank::Args),
+    Serve(Box<serve::Args>),
     Tokenize(tokenize::Args),
     Info(info::Args),
     Check(check::Args),
@@ -39,6 +41,7 @@ impl Command {
         match self {
             Command::Embed(args) => embed::run(args, console),
             Command::Rerank(args) => rerank::run(args, console),
+            Command::Serve(args) => serve::run(*args, console),
             Command::Tokenize(args) => tokenize::run(args, console),
             Command::Info(args) => info::run(args, console),
             Command::Check(args) => check::run(args, console),
