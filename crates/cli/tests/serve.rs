@@ -7,6 +7,7 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Output, Stdio};
 
 use common::{TINY, docent, docent_process, fixture};
@@ -19,8 +20,13 @@ struct Server {
 
 impl Server {
     fn start(args: &[&str]) -> Self {
+        Self::start_with(args, &fixture("no-cache"))
+    }
+
+    fn start_with(args: &[&str], cache: &Path) -> Self {
         let judge = format!("judge={}", fixture("encoders/modern-bert-rerank").display());
         let mut command = docent_process();
+        command.env("DOCENT_CACHE", cache);
         command.args(["serve", "--port", "0", "-m", &format!("tiny={TINY}"), "-m", &judge]).args(args);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut url = String::new();
@@ -90,6 +96,23 @@ fn a_server_gives_what_the_command_gives_alone() {
     }
     let (clean, log) = server.stop();
     assert!(clean, "{log}");
+}
+
+#[test]
+fn a_model_of_the_catalogue_that_is_here_is_loaded_when_it_is_asked_for() {
+    let cache = tempfile::tempdir().unwrap();
+    let folder = cache.path().join("models/bge-small-en-v1.5");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::os::unix::fs::symlink(TINY, folder.join("original")).unwrap();
+    let asked = |server: &Server, model: &str| server.run(&["embed", "-m", model, "a text"]);
+    let server = Server::start_with(&["--on-demand"], cache.path());
+    let mut here = docent();
+    here.env("DOCENT_CACHE", cache.path()).args(["embed", "--offline", "-m", "bge-small-en-v1.5", "a text"]);
+    assert_eq!(stdout(&asked(&server, "BAAI/bge-small-en-v1.5")), stdout(&here.output().unwrap()));
+    // One that is not here is not fetched for a stranger.
+    assert!(stderr(&asked(&server, "bge-base-en-v1.5")).contains("there are: tiny, judge, bge-small-en-v1.5"));
+    let without = Server::start_with(&[], cache.path());
+    assert!(stderr(&asked(&without, "bge-small-en-v1.5")).contains("there are: tiny, judge"));
 }
 
 #[test]

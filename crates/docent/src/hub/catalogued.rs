@@ -48,6 +48,10 @@ impl Hub {
                 }
             }
         }
+        // Better than nothing, where no format was asked for: the weights as they were published.
+        if let Some(folder) = self.cached_original(entry).filter(|_| quant.is_none()) {
+            return Ok(folder);
+        }
         match failures.len() {
             0 => {
                 let available = entry.quants().into_iter().map(|quant| quant.name().to_owned()).collect();
