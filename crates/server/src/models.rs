@@ -63,6 +63,8 @@ pub struct ModelInfo {
 pub struct Models {
     config: ModelsConfig,
     slots: Mutex<Vec<Arc<Slot>>>,
+    /// Whether those that are always served are being loaded.
+    loading: AtomicBool,
     ready: AtomicBool,
     /// Counts uses, to tell which model was not used for the longest time.
     uses: AtomicU64,
@@ -83,7 +85,8 @@ impl Models {
     /// Models that are loaded when they are asked for, or by [`load`](Self::load).
     pub fn new(config: ModelsConfig) -> Self {
         let slots = config.models.iter().map(|named| Arc::new(Slot::new(named.clone(), config.open.clone()))).collect();
-        Models { config, slots: Mutex::new(slots), ready: AtomicBool::new(false), uses: AtomicU64::new(0) }
+        let (loading, ready, uses) = Default::default();
+        Models { config, slots: Mutex::new(slots), loading, ready, uses }
     }
 
     /// Loads those that are always served, in the order in which they were named.
@@ -91,6 +94,7 @@ impl Models {
     /// # Errors
     /// If one cannot be had or used.
     pub async fn load(&self) -> Result<(), Failure> {
+        self.loading.store(true, Ordering::Release);
         for slot in self.slots() {
             self.loaded(&slot).await?;
         }
@@ -142,9 +146,9 @@ impl Models {
     /// If there is none, or it cannot be loaded.
     pub async fn any(&self, name: Option<&str>) -> Result<Loaded, Failure> {
         match name {
-            Some(name) => self.loaded(&self.slot(name)?).await,
+            Some(name) => self.asked(&self.slot(name)?).await,
             None => match self.slots().first() {
-                Some(slot) => self.loaded(slot).await,
+                Some(slot) => self.asked(slot).await,
                 None => Err(Failure::new(FailureKind::UnknownModel, "no model is served")),
             },
         }
@@ -152,13 +156,13 @@ impl Models {
 
     async fn find(&self, name: Option<&str>, task: Task) -> Result<Loaded, Failure> {
         if let Some(name) = name {
-            return self.loaded(&self.slot(name)?).await;
+            return self.asked(&self.slot(name)?).await;
         }
         let slots = self.slots();
         for slot in &slots {
             // What a model is shows when it is loaded; a configured one always was.
             if slot.task().is_none_or(|of_slot| of_slot == task) {
-                let loaded = self.loaded(slot).await?;
+                let loaded = self.asked(slot).await?;
                 if loaded.task() == task {
                     return Ok(loaded);
                 }
@@ -192,6 +196,18 @@ impl Models {
         }
         let message = format!("the model `{name}` is not served; there are: {}", names(&slots));
         Err(Failure::new(FailureKind::UnknownModel, message).about("model"))
+    }
+
+    /// The model of a slot for a request, which does not wait for what the server loads at its start: that may take minutes, and whoever
+    /// sends requests is to see from the answer that another server would do better.
+    async fn asked(&self, slot: &Arc<Slot>) -> Result<Loaded, Failure> {
+        if self.loading.load(Ordering::Acquire) && !self.is_ready() {
+            let loaded = slot.loaded.try_lock().ok().and_then(|loaded| loaded.clone());
+            let name = &slot.named.name;
+            let unready = || Failure::new(FailureKind::Unready, format!("the model `{name}` is being loaded; try again soon"));
+            return loaded.ok_or_else(unready);
+        }
+        self.loaded(slot).await
     }
 
     async fn loaded(&self, slot: &Arc<Slot>) -> Result<Loaded, Failure> {

@@ -66,6 +66,11 @@ impl Connections {
         self.room.notify_one();
     }
 
+    /// There is room again: nobody need make it any more.
+    pub(super) fn has_room(&self) {
+        pin!(self.room.notified()).enable();
+    }
+
     /// Serves one connection to its end.
     pub(super) async fn serve(self: Arc<Self>, stream: Stream, client: Client) {
         let activity = Activity::new();

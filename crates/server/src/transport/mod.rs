@@ -163,7 +163,9 @@ async fn accept(
                     connections.make_room();
                 }
                 // The semaphore is never closed.
-                return (stream, client, room.acquire_owned().await.ok());
+                let permit = room.acquire_owned().await.ok();
+                connections.has_room();
+                return (stream, client, permit);
             }
             Err(error) if is_of_connection(&error) => {
                 tracing::debug!(%error, "a connection ended before it was accepted")
