@@ -39,8 +39,7 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
         // A second reading, that notes where it is, only where the first has failed.
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let place = serde_path_to_error::deserialize::<_, T>(&mut json).err().map(|error| error.path().to_string());
-        // The message may quote a text of the request, whatever its length.
-        let error = shortened(error.to_string());
+        let error = shortened(&error.to_string());
         match place.filter(|place| place != ".") {
             Some(place) => Failure::new(FailureKind::Malformed, format!("`{place}`: {error}")).about(&place),
             None => Failure::new(FailureKind::Malformed, format!("the request is not of the expected shape: {error}")),
@@ -200,9 +199,10 @@ fn too_large(most: usize) -> Failure {
     Failure::new(FailureKind::TooLarge, message)
 }
 
-/// The beginning and the end of a long message.
-fn shortened(message: String) -> String {
+/// A message on one line, and of a long one, which quotes a request, the beginning and the end.
+pub(crate) fn shortened(message: &str) -> String {
     const MOST: usize = 400;
+    let message = message.replace(char::is_control, " ");
     if message.len() <= MOST {
         return message;
     }

@@ -65,6 +65,8 @@ mod service;
 mod transport;
 
 pub use config::{Access, Config, Limits, Listen, ModelsConfig, NamedModel};
+#[doc(hidden)]
+pub use dialects::read_as_every_request;
 pub use failure::{Failure, FailureKind};
 pub use guard::{AccessError, KeyFileError, read_keys};
 pub use metrics::Metrics;

@@ -93,7 +93,7 @@ impl Drop for Line {
         // Those who watch over a server ask all the time.
         match self.status.map(|status| status.as_u16()) {
             Some(status) if is_probe(path) => {
-                tracing::debug!(id, method, path, status, milliseconds, client, "answered")
+                tracing::debug!(id, method, path, status, milliseconds, client, "answered");
             }
             Some(status) => tracing::info!(id, method, path, status, milliseconds, client, "answered"),
             None => tracing::info!(id, method, path, milliseconds, client, "the client is gone"),

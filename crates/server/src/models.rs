@@ -204,7 +204,8 @@ impl Models {
         if self.loading.load(Ordering::Acquire) && !self.is_ready() {
             let loaded = slot.loaded.try_lock().ok().and_then(|loaded| loaded.clone());
             let name = &slot.named.name;
-            let unready = || Failure::new(FailureKind::Unready, format!("the model `{name}` is being loaded; try again soon"));
+            let unready =
+                || Failure::new(FailureKind::Unready, format!("the model `{name}` is being loaded; try again soon"));
             return loaded.ok_or_else(unready);
         }
         self.loaded(slot).await

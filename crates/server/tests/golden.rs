@@ -78,7 +78,7 @@ fn settle(name: &str, value: &mut Value) {
             let floats = bytes.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
             *value = Value::from(format!("base64 of {}", beginning(&floats.map(f64::from).collect::<Vec<_>>())));
         }
-        Value::Array(items) if items.len() > 6 && items.iter().all(|item| item.is_f64()) => {
+        Value::Array(items) if items.len() > 6 && items.iter().all(serde_json::Value::is_f64) => {
             let numbers: Vec<f64> = items.iter().map(|item| item.as_f64().unwrap()).collect();
             *value = Value::from(beginning(&numbers));
         }

@@ -14,7 +14,7 @@ use super::count::Count;
 use super::inputs::{Inputs, TokenId};
 use super::openai::{self, EmbeddingsRequest};
 use super::vectors::{Encoding, scale_by_norm};
-use super::{Dialect, Refusal, tokens};
+use super::{Dialect, Reader, Refusal, read, tokens};
 use crate::body::Json;
 use crate::failure::{Failure, FailureKind};
 use crate::service::{EmbedCall, Service};
@@ -106,6 +106,9 @@ pub(super) struct LlamaErrorDetail {
     /// A word for programs, such as `invalid_request_error`.
     r#type: String,
 }
+
+/// Every shape of request.
+pub(super) const READERS: [Reader; 3] = [read::<EmbeddingRequest>, read::<EitherRequest>, read::<DetokenizeRequest>];
 
 pub(super) fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::new()

@@ -22,8 +22,10 @@ mod vectors;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::body;
 use crate::failure::Failure;
 use crate::service::Service;
 
@@ -63,6 +65,21 @@ pub(crate) async fn speak(request: Request, next: Next) -> Response {
     let Some(failure) = response.extensions_mut().remove::<Failure>() else { return response };
     let dialect = response.extensions_mut().remove().unwrap_or(of_path);
     refusal::refuse(dialect, &failure, response)
+}
+
+/// Reads a request of one shape, to see whether it is one.
+type Reader = fn(&[u8]) -> Result<(), Failure>;
+
+/// Reads bytes as a request of every route that takes one, for the fuzzer and the tests: no bytes may make it panic.
+#[doc(hidden)]
+pub fn read_as_every_request(bytes: &[u8]) -> Vec<Result<(), Failure>> {
+    let readers: [&[Reader]; 5] =
+        [&openai::READERS, &rerank::READERS, &tei::READERS, &llama::READERS, &ollama::READERS];
+    readers.into_iter().flatten().map(|reader| reader(bytes)).collect()
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<(), Failure> {
+    body::parse::<T>(bytes).map(drop)
 }
 
 impl Dialect {

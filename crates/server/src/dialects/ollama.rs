@@ -17,6 +17,7 @@ use super::count::Count;
 use super::documents::Document;
 use super::inputs::Inputs;
 use super::rerank::{self, Hit, Ranking, RerankRequest, Scores};
+use super::{Reader, read};
 use crate::body::Json;
 use crate::failure::Failure;
 use crate::models::{Loaded, ModelInfo, Task};
@@ -140,6 +141,10 @@ struct OllamaError {
     /// One line.
     error: String,
 }
+
+/// Every shape of request.
+pub(super) const READERS: [Reader; 4] =
+    [read::<EmbedRequest>, read::<EmbeddingsRequest>, read::<OllamaRerankRequest>, read::<ShowRequest>];
 
 pub(super) fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::new()

@@ -19,6 +19,7 @@ use super::inputs::Inputs;
 use super::prompts::prompt;
 use super::refusal;
 use super::vectors::{Encoded, Encoding};
+use super::{Reader, read};
 use crate::body::Json;
 use crate::failure::{Failure, FailureKind};
 use crate::models::{ModelInfo, Task};
@@ -141,6 +142,9 @@ impl Usage {
         Usage { prompt_tokens: tokens, total_tokens: tokens }
     }
 }
+
+/// Every shape of request.
+pub(super) const READERS: [Reader; 1] = [read::<EmbeddingsRequest>];
 
 pub(super) fn routes() -> OpenApiRouter<Service> {
     // Names of models may have a slash, which not every client encodes.

@@ -58,9 +58,9 @@ fn write_operation(
     operation: &Value,
 ) -> std::fmt::Result {
     let description = [&operation["summary"], &operation["description"]].map(text).join(" ");
-    write!(
+    writeln!(
         page,
-        "<details><summary><span class=\"method\">{}</span> <code>{}</code> <span class=\"soft\">{description}</span></summary>\n",
+        "<details><summary><span class=\"method\">{}</span> <code>{}</code> <span class=\"soft\">{description}</span></summary>",
         escaped(&method.to_uppercase()),
         escaped(path),
     )?;

@@ -6,6 +6,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::Dialect;
+use crate::body::shortened;
 use crate::failure::{Failure, FailureKind};
 
 /// The response with the failure's status and body in place of its own; other headers stay.
@@ -40,7 +41,8 @@ fn status(dialect: Dialect, kind: FailureKind) -> StatusCode {
 }
 
 fn body(dialect: Dialect, failure: &Failure) -> Value {
-    let message = &failure.message;
+    // It may quote a name or a text of the request.
+    let message = shortened(&failure.message);
     match dialect {
         Dialect::OpenAi => json!({ "error": open_ai(failure) }),
         // `message` for Cohere, `detail` for Jina, `error` for llama-server.
@@ -73,7 +75,7 @@ pub(super) fn open_ai(failure: &Failure) -> Value {
         | FailureKind::WrongModel
         | FailureKind::Slow => ("invalid_request_error", None),
     };
-    json!({ "message": failure.message, "type": kind, "param": failure.field, "code": code })
+    json!({ "message": shortened(&failure.message), "type": kind, "param": failure.field, "code": code })
 }
 
 fn llama(dialect: Dialect, failure: &Failure) -> Value {
@@ -88,7 +90,7 @@ fn llama(dialect: Dialect, failure: &Failure) -> Value {
         FailureKind::Backend => "server_error",
         _ => "invalid_request_error",
     };
-    json!({ "code": status.as_u16(), "message": failure.message, "type": kind })
+    json!({ "code": status.as_u16(), "message": shortened(&failure.message), "type": kind })
 }
 
 fn tei(kind: FailureKind) -> &'static str {

@@ -1,5 +1,6 @@
 //! Rerankers, as Cohere, Jina, llama-server and text-embeddings-inference ask them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -16,7 +17,7 @@ use super::answer::{self, Effort};
 use super::count::Count;
 use super::documents::Document;
 use super::openai::Usage;
-use super::{Dialect, Refusal};
+use super::{Dialect, Reader, Refusal, read};
 use crate::body::Json;
 use crate::failure::{Failure, FailureKind};
 use crate::models::Served;
@@ -142,6 +143,9 @@ pub(super) struct Ranking {
     pub(super) score_kind: &'static str,
     pub(super) effort: Effort,
 }
+
+/// Every shape of request.
+pub(super) const READERS: [Reader; 1] = [read::<RerankRequest>];
 
 pub(super) fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::new()
@@ -270,6 +274,7 @@ pub(super) async fn rank(service: &Service, request: RerankRequest, scores: Scor
         return Err(Failure::invalid("truncation_direction", message));
     }
     let fields = request.rank_fields.as_deref();
+    check_distinct(fields.unwrap_or_default())?;
     let texts = documents.iter().enumerate().map(|(index, document)| document.text(index, fields));
     let mut texts = texts.collect::<Result<Vec<_>, _>>()?;
     service.limits().check_items(texts.len(), "documents")?;
@@ -314,6 +319,15 @@ pub(super) async fn rank(service: &Service, request: RerankRequest, scores: Scor
     };
     let hits = ranked.into_iter().map(hit).collect();
     Ok(Ranking { model: served.name.clone(), hits, score_kind, effort })
+}
+
+/// No field is ranked twice: texts would become many times the request.
+fn check_distinct(fields: &[String]) -> Result<(), Failure> {
+    let mut seen = HashSet::new();
+    match fields.iter().find(|field| !seen.insert(*field)) {
+        Some(field) => Err(Failure::invalid("rank_fields", format!("`rank_fields` names `{field}` twice"))),
+        None => Ok(()),
+    }
 }
 
 /// The documents with at most so many tokens each, and how many were cut of each.

@@ -23,7 +23,7 @@ use super::prompts::prompt;
 use super::rerank::{self, RerankRequest};
 use super::tokens::{self, Token};
 use super::vectors::cosine;
-use super::{Dialect, Refusal};
+use super::{Dialect, Reader, Refusal, read};
 use crate::body::Json;
 use crate::failure::{Failure, FailureKind};
 use crate::models::Loaded;
@@ -196,6 +196,15 @@ struct TeiError {
     /// `validation`, `tokenizer`, `empty`, `overloaded`, `backend` or `unhealthy`.
     error_type: String,
 }
+
+/// Every shape of request.
+pub(super) const READERS: [Reader; 5] = [
+    read::<EmbedRequest>,
+    read::<SimilarityRequest>,
+    read::<RootRequest>,
+    read::<TokenizeRequest>,
+    read::<DecodeRequest>,
+];
 
 pub(super) fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::new()

@@ -57,7 +57,7 @@ pub(super) async fn tokenize(
 /// The texts of lists of token ids.
 ///
 /// # Errors
-/// If the model cannot be had, or has no such token.
+/// If the model cannot be had, has no such token, or there are more lists or tokens than a request may have.
 pub(super) async fn decode(
     service: &Service,
     model: Option<&str>,
@@ -65,6 +65,7 @@ pub(super) async fn decode(
     skip_special_tokens: bool,
 ) -> Result<Vec<String>, Failure> {
     service.limits().check_items(lists.len(), "ids")?;
+    service.limits().check_tokens(lists.iter().map(Vec::len).sum())?;
     let loaded = service.models().any(model).await?;
     off_the_reactor(move || {
         let tokenizer = loaded.tokenizer();

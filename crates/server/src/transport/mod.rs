@@ -168,7 +168,7 @@ async fn accept(
                 return (stream, client, permit);
             }
             Err(error) if is_of_connection(&error) => {
-                tracing::debug!(%error, "a connection ended before it was accepted")
+                tracing::debug!(%error, "a connection ended before it was accepted");
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection can be accepted at the moment");
