@@ -1,0 +1,1 @@
+"""Reranking; see :mod:`docent.compat.fastembed.rerank.cross_encoder`."""
