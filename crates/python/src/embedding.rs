@@ -11,7 +11,6 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
-use crate::detach::detached;
 use crate::errors::{exception, reserve};
 use crate::open::open;
 use crate::options::{EmbedArgs, OpenArgs};
@@ -69,7 +68,7 @@ impl EmbeddingModel {
         let mut made = Vectors::new(options.dim.unwrap_or(embedder.settings().dim(pooling)));
         made.expect(count, pooling)?;
         while let Some((places, window)) = texts.next_window()? {
-            let embeddings = detached(py, || embed_window(&embedder, &window, &options, places.start));
+            let embeddings = py.detach(|| embed_window(&embedder, &window, &options, places.start));
             for embedding in embeddings.map_err(|error| exception(py, &error))? {
                 made.push(py, embedding, pooling)?;
             }
@@ -85,7 +84,7 @@ impl EmbeddingModel {
     #[pyo3(signature = (text, *, special=true))]
     fn tokenize(&self, py: Python<'_>, text: PyBackedStr, special: bool) -> PyResult<Vec<u32>> {
         let embedder = self.embedder.last();
-        let encoding = detached(py, || embedder.tokenizer().encode(&text));
+        let encoding = py.detach(|| embedder.tokenizer().encode(&text));
         let encoding = encoding.map_err(|source| exception(py, &Error::Tokenize { index: 0, source }))?;
         // Tokens that were put around the text stand for none of its bytes.
         let tokens = encoding.ids.into_iter().zip(encoding.offsets);
@@ -109,7 +108,7 @@ impl EmbeddingModel {
         let embedder = self.embedder.last();
         let mut counts = Vec::new();
         while let Some((places, window)) = texts.next_window()? {
-            let counted = detached(py, || count_window(&embedder, &window, max_length, places.start));
+            let counted = py.detach(|| count_window(&embedder, &window, max_length, places.start));
             counts.extend(counted.map_err(|error| exception(py, &error))?);
             py.check_signals()?;
         }

@@ -2,10 +2,10 @@
 //!
 //! It opens models and runs them; whatever can be said in Python as well (defaults, generators, `async`, other libraries'
 //! interfaces) is in `python/docent/`. Texts come in as a tuple of `str`, vectors go out as NumPy arrays that own what the
-//! library computed. Python's interpreter is free while a model works, and looks for signals between windows of texts.
+//! library computed. Python's interpreter is free while a model works, and looks for signals between windows of texts. That a
+//! thread may come back to an interpreter which has ended meanwhile is the care of `PyO3`: the thread then sleeps.
 
 mod catalog;
-mod detach;
 mod embedding;
 mod errors;
 mod log;
@@ -34,7 +34,5 @@ fn _docent(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(run_command, module)?)?;
     module.add_function(wrap_pyfunction!(catalog::models, module)?)?;
     module.add_function(wrap_pyfunction!(catalog::find_model, module)?)?;
-    module.add_function(wrap_pyfunction!(catalog::default_threads, module)?)?;
-    module.add_function(wrap_pyfunction!(detach::end_of_interpreter, module)?)?;
-    module.add_function(wrap_pyfunction!(detach::after_fork_in_child, module)?)
+    module.add_function(wrap_pyfunction!(catalog::default_threads, module)?)
 }

@@ -9,7 +9,6 @@ use docent::hub::Progress;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use crate::detach::detached;
 use crate::errors::exception;
 use crate::log;
 
@@ -30,7 +29,7 @@ pub(crate) fn open<M: Send + 'static>(
     loop {
         // The receiver is lent to the closure: it may be sent to another thread, but not shared.
         let lent = &mut events;
-        match detached(py, move || next(lent)) {
+        match py.detach(move || next(lent)) {
             Ok(event) => {
                 // What has piled up meanwhile is one step.
                 let is_step = std::iter::once(event).chain(events.try_iter()).fold(false, |step, event| {
@@ -46,7 +45,7 @@ pub(crate) fn open<M: Send + 'static>(
         }
         py.check_signals()?;
     }
-    match detached(py, || opening.join()) {
+    match py.detach(|| opening.join()) {
         Ok(Ok(model)) => Ok(model),
         Ok(Err(error)) => Err(exception(py, &error)),
         Err(_) => Err(PyRuntimeError::new_err("the model could not be opened: a bug of Docent, please report it")),

@@ -6,7 +6,6 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::detach::detached;
 use crate::embedding::number;
 use crate::errors::{exception, reserve};
 use crate::open::open;
@@ -70,7 +69,7 @@ impl RerankingModel {
         let mut scored = Scores::default();
         scored.expect(count)?;
         while let Some((places, window)) = documents.next_window()? {
-            let ranked = detached(py, || score_window(&reranker, &query, &window, &options, places.start));
+            let ranked = py.detach(|| score_window(&reranker, &query, &window, &options, places.start));
             let mut ranked = ranked.map_err(|error| exception(py, &error))?;
             ranked.sort_by_key(|document| document.index);
             ranked.iter().for_each(|document| scored.push(document));
@@ -113,7 +112,7 @@ impl RerankingModel {
                 ids.map(|ids| number(ids.len()))
                     .map_err(|source| Error::Tokenize { index: places.start + index, source })
             };
-            let counted: Result<Vec<i64>, Error> = detached(py, || window.iter().enumerate().map(count).collect());
+            let counted: Result<Vec<i64>, Error> = py.detach(|| window.iter().enumerate().map(count).collect());
             counts.extend(counted.map_err(|error| exception(py, &error))?);
             py.check_signals()?;
         }

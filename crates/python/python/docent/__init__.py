@@ -15,8 +15,6 @@ for vector stores and frameworks. ``python -m docent`` is the command line tool.
 
 from __future__ import annotations
 
-import atexit
-import os
 from typing import Any, Dict, List, Optional
 
 from . import _docent
@@ -74,8 +72,3 @@ def models(kind: Optional[str] = None) -> List[Dict[str, Any]]:
 def find_model(name: str) -> Optional[Dict[str, Any]]:
     """The catalogue's entry of that name, alias or repository, in any case; ``None`` if there is none."""
     return _docent.find_model(name)
-
-
-atexit.register(_docent.end_of_interpreter)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_docent.after_fork_in_child)
