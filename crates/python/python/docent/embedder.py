@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Any, AsyncIterator, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from . import _docent
@@ -185,7 +186,7 @@ class Embedder:
         check_batch_size(batch_size)
         settings = self._options(**options)
         report = callback(progress, "texts")
-        total = len(texts) if hasattr(texts, "__len__") else None
+        total = len(texts) if isinstance(texts, Sized) else None
         done = 0
         for batch in batches([texts] if isinstance(texts, str) else texts, batch_size):
             vectors, _, dropped = self._model.embed(batch, settings)

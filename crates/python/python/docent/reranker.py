@@ -25,7 +25,7 @@ class RankedDocument(NamedTuple):
     """A document with its score."""
 
     #: Its place in the call.
-    index: int
+    index: int  # type: ignore[assignment]  # the field of that name, not the method of tuples
     #: How relevant it is: larger is better. What kind of number it is says ``kind``.
     score: float
     #: The model's own number: a logit of relevance.

@@ -12,6 +12,7 @@ without saying which embedding function it has.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Dict, List, Optional
 
 from chromadb.api.types import Documents, EmbeddingFunction, Embeddings, Space
@@ -21,6 +22,14 @@ from .. import _docent
 from ..embedder import Embedder
 
 __all__ = ["DocentEmbeddingFunction"]
+
+
+@functools.lru_cache(maxsize=4)
+def _embedder(
+    model: str, quant: Optional[str], dim: Optional[int], max_length: Optional[int], threads: Optional[int], offline: bool
+) -> Embedder:
+    """The model, kept open: Chroma makes the function of a reopened collection anew for every call."""
+    return Embedder(model, quant=quant, dim=dim, max_length=max_length, threads=threads, offline=offline)
 
 
 @register_embedding_function
@@ -44,9 +53,7 @@ class DocentEmbeddingFunction(EmbeddingFunction[Documents]):
         offline: bool = False,
     ) -> None:
         self._config: Dict[str, Any] = {"model_name": model_name, "quant": quant, "dim": dim, "max_length": max_length}
-        self._embedder = Embedder(
-            model_name, quant=quant, dim=dim, max_length=max_length, threads=threads, offline=offline
-        )
+        self._embedder = _embedder(model_name, quant, dim, max_length, threads, offline)
 
     def __call__(self, input: Documents) -> Embeddings:
         return list(self._embedder.embed_document(input))
