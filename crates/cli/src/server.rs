@@ -1,5 +1,7 @@
 //! A running `docent serve` in place of a model of one's own: what is computed there has the same bits.
 
+#![allow(clippy::doc_markdown)] // doc comments of options are shown in the terminal as they are
+
 use std::time::Duration;
 
 use anyhow::Context;

@@ -160,11 +160,9 @@ fn embed_window(
     options: &EmbedOptions,
     start: usize,
 ) -> Result<Vec<Embedding>, Error> {
-    embedder.embed_with(texts, options).map_err(|error| match error {
-        Error::TooLong { index, tokens, max_length } => Error::TooLong { index: start + index, tokens, max_length },
-        Error::Tokenize { index, source } => Error::Tokenize { index: start + index, source },
-        Error::NotFinite { index, model } => Error::NotFinite { index: start + index, model },
-        error => error,
+    embedder.embed_with(texts, options).map_err(|error| match error.index() {
+        Some(index) => error.at(start + index),
+        None => error,
     })
 }
 

@@ -19,10 +19,11 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
         Error::TooLong { index, tokens, max_length } => {
             ("TextTooLongError", vec![("index", *index), ("tokens", *tokens), ("max_length", *max_length)])
         }
-        Error::QueryTooLong { tokens, max_length } => {
+        Error::QueryTooLong { tokens, max_length, .. } => {
             ("TextTooLongError", vec![("tokens", *tokens), ("max_length", *max_length)])
         }
         Error::Tokenize { index, .. } => ("TokenizeError", vec![("index", *index)]),
+        Error::TokenizeQuery { .. } => ("TokenizeError", vec![]),
         Error::NotFinite { index, .. } | Error::ScoreNotFinite { index, .. } => {
             ("ModelFileError", vec![("index", *index)])
         }

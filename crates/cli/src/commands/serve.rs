@@ -1,5 +1,7 @@
 //! `docent serve`: models that stay loaded, for any number of clients.
 
+#![allow(clippy::doc_markdown)] // doc comments of options are shown in the terminal as they are
+
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
