@@ -279,6 +279,7 @@ fn at_least_one() -> RangedU64ValueParser<usize> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 mod tests {
     use super::*;
 
@@ -297,7 +298,12 @@ mod tests {
         let name = |text| named_model(text).unwrap().name;
         assert_eq!(name("text-embedding-3-small=all-MiniLM-L6-v2"), "text-embedding-3-small");
         assert_eq!(name("all-MiniLM-L6-v2"), "all-MiniLM-L6-v2");
-        assert_eq!(name("./models/a=b.gguf"), "a=b");
+        assert_eq!(name("../../fixtures/bert-tiny"), "bert-tiny");
+        assert_eq!(name("judge=../../fixtures/bert-tiny"), "judge");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a=b.gguf");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(name(file.to_str().unwrap()), "a=b");
         assert_eq!(name("hf:user/repo"), "user/repo");
     }
 }
