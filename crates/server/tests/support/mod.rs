@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // as in any test
 
 pub mod app;
+pub mod http;
 
 use std::path::{Path, PathBuf};
 
