@@ -63,8 +63,6 @@ pub struct ModelInfo {
 pub struct Models {
     config: ModelsConfig,
     slots: Mutex<Vec<Arc<Slot>>>,
-    /// Whether those that are always served are being loaded.
-    loading: AtomicBool,
     ready: AtomicBool,
     /// Counts uses, to tell which model was not used for the longest time.
     uses: AtomicU64,
@@ -82,11 +80,10 @@ struct Slot {
 }
 
 impl Models {
-    /// Models that are loaded when they are asked for, or by [`load`](Self::load).
+    /// Models that [`load`](Self::load) loads; until it has, only what is loaded already is to be had.
     pub fn new(config: ModelsConfig) -> Self {
         let slots = config.models.iter().map(|named| Arc::new(Slot::new(named.clone(), config.open.clone()))).collect();
-        let (loading, ready, uses) = Default::default();
-        Models { config, slots: Mutex::new(slots), loading, ready, uses }
+        Models { config, slots: Mutex::new(slots), ready: AtomicBool::new(false), uses: AtomicU64::new(0) }
     }
 
     /// Loads those that are always served, in the order in which they were named.
@@ -94,7 +91,6 @@ impl Models {
     /// # Errors
     /// If one cannot be had or used.
     pub async fn load(&self) -> Result<(), Failure> {
-        self.loading.store(true, Ordering::Release);
         for slot in self.slots() {
             self.loaded(&slot).await?;
         }
@@ -201,7 +197,7 @@ impl Models {
     /// The model of a slot for a request, which does not wait for what the server loads at its start: that may take minutes, and whoever
     /// sends requests is to see from the answer that another server would do better.
     async fn asked(&self, slot: &Arc<Slot>) -> Result<Loaded, Failure> {
-        if self.loading.load(Ordering::Acquire) && !self.is_ready() {
+        if !self.is_ready() {
             let loaded = slot.loaded.try_lock().ok().and_then(|loaded| loaded.clone());
             let name = &slot.named.name;
             let unready =
