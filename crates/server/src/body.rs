@@ -42,9 +42,17 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
         let error = shortened(&error.to_string());
         match place.filter(|place| place != ".") {
             Some(place) => Failure::new(FailureKind::Malformed, format!("`{place}`: {error}")).about(&place),
+            None if let Some(field) = missing_field(&error) => {
+                Failure::new(FailureKind::Malformed, format!("the request has no `{field}`")).about(field)
+            }
             None => Failure::new(FailureKind::Malformed, format!("the request is not of the expected shape: {error}")),
         }
     })
+}
+
+/// The field that serde misses, if that is its message.
+fn missing_field(error: &str) -> Option<&str> {
+    error.strip_prefix("missing field `")?.split('`').next()
 }
 
 /// A body that [`receive`] has read before; within a server's layers it is there already.

@@ -66,11 +66,12 @@ fn settle(name: &str, value: &mut Value) {
         "total_duration",
         "load_duration",
         "digest",
-        "version",
+        "size",
         "build_info",
         "tokenization_workers",
     ];
     match value {
+        Value::String(text) if text == env!("CARGO_PKG_VERSION") => *value = Value::from("[version]"),
         Value::Number(_) | Value::String(_) if varies.contains(&name) => *value = Value::from(format!("[{name}]")),
         Value::Number(number) if number.is_f64() => *value = Value::from(rounded(number.as_f64().unwrap())),
         Value::String(text) if name == "embedding" => {
@@ -93,9 +94,12 @@ fn beginning(numbers: &[f64]) -> String {
     format!("{first:?} and so on, {} numbers", numbers.len())
 }
 
+/// To three digits behind the point, of large numbers three in all: instruction sets differ far behind these.
 fn rounded(number: f64) -> f64 {
+    let unit = 10_f64.powi((number.abs().max(1.0).log10().floor() as i32 - 3).max(0)).max(1.0);
+    let rounded = if number.abs() < 10.0 { (number * 1e3).round() / 1e3 } else { (number / unit).round() * unit };
     // Not -0.
-    (number * 1e4).round() / 1e4 + 0.0
+    rounded + 0.0
 }
 
 #[tokio::test]

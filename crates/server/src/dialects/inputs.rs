@@ -154,10 +154,10 @@ impl Visitor<'_> for TokenIdVisitor {
 fn prompt_string<'de, A: MapAccess<'de>>(map: A) -> Result<Input, A::Error> {
     #[derive(serde::Deserialize)]
     struct PromptString {
-        prompt_string: String,
+        prompt_string: Option<String>,
     }
     let PromptString { prompt_string } = PromptString::deserialize(MapAccessDeserializer::new(map))?;
-    Ok(Input::Text(prompt_string))
+    prompt_string.map(Input::Text).ok_or_else(|| A::Error::invalid_type(Unexpected::Map, &InputsVisitor))
 }
 
 impl PartialSchema for Inputs {
@@ -212,6 +212,7 @@ mod tests {
     fn what_is_wrong_is_said() {
         for (json, said) in [
             ("5", "expected a text, a list of texts"),
+            ("{}", "expected a text, a list of texts"),
             ("null", "expected a text, a list of texts"),
             ("[true]", "expected a text, a token id"),
             ("[1.5]", "expected a text, a token id"),

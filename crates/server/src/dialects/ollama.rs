@@ -321,14 +321,13 @@ async fn version() -> Response {
 /// A model as Ollama lists it.
 fn listed(service: &Service, model: &ModelInfo) -> Value {
     let loaded = service.models().in_memory(&model.name);
-    let size = loaded.as_ref().map_or(0, Loaded::bytes);
     let name = format!("{}:latest", model.name);
     json!({
         "name": name,
         "model": name,
         "modified_at": timestamp(model.since),
-        "size": size,
-        "digest": digest(&name, size),
+        "size": loaded.as_ref().map_or(0, Loaded::bytes),
+        "digest": digest(&name),
         "details": details(loaded.as_ref()),
     })
 }
@@ -351,10 +350,9 @@ fn details(model: Option<&Loaded>) -> Value {
     })
 }
 
-/// Tells models apart by name and size, in the form that clients expect; it is not that of a file.
-fn digest(name: &str, size: u64) -> String {
-    let digest = Sha256::digest(format!("{name} {size}"));
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Tells models apart by their names, in the form that clients expect; it is not that of a file.
+fn digest(name: &str) -> String {
+    Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -49,9 +49,10 @@ def test_openai():
 
     short = client.embeddings.create(model=embedder, input=TEXTS[0], dimensions=32)
     assert len(short.data[0].embedding) == 32
-    ids = client.embeddings.create(model=embedder, input=[[2, 10, 11, 3], [2, 10, 3]])
+    ids = client.embeddings.create(model=embedder, input=[[4, 915, 241, 5], [4, 915, 5]])
     assert len(ids.data) == 2
-    one = client.embeddings.create(model=embedder, input=[2, 10, 11, 3])
+    assert ids.data[0].embedding == answer.data[0].embedding, "the tokens of the text give its vector"
+    one = client.embeddings.create(model=embedder, input=[4, 915, 241, 5])
     assert one.data[0].embedding == ids.data[0].embedding
     partial = client.embeddings.create(model=embedder, input=[[2, 3], [10**6]], encoding_format="float", extra_body={"partial": True})
     assert partial.data[1].embedding is None and partial.data[1].error["param"] == "input"
