@@ -8,7 +8,7 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use docent_kernels::{Activation, Epilogue, Executor, Heads, Isa, Linear, Mask, Matrix, Norm, RawMatrix, Sequences};
-use docent_kernels::{ThreadPool, WeightType};
+use docent_kernels::{ThreadPool, VectorRows, WeightType, nearest};
 
 fn main() {
     println!("instruction set: {}", Isa::best());
@@ -127,4 +127,14 @@ fn layer_norm(bencher: Bencher, rows: usize) {
     let mut executor = Executor::inline(Isa::best());
     let mut x = matrix(&mut executor, rows, 384);
     bencher.counter(ItemsCount::new(rows * 384)).bench_local(|| executor.layer_norm(&mut x, &norm));
+}
+
+/// A search through vectors of 384 bytes on two threads; "item" = one vector.
+#[divan::bench(args = [10_000, 1_000_000], sample_count = 20)]
+fn nearest_of_bytes(bencher: Bencher, rows: usize) {
+    let codes: Vec<i8> = bytes(rows * 384).into_iter().map(|byte| byte as i8).collect();
+    let (scales, query) = (vec![1e-3; rows], vec![0.05; 384]);
+    let pool = ThreadPool::new(2);
+    let vectors = VectorRows::Bytes { codes: &codes, scales: &scales };
+    bencher.counter(ItemsCount::new(rows)).bench_local(|| nearest(Isa::best(), &pool, vectors, &query, 100, |_| true));
 }

@@ -2,6 +2,7 @@
 
 use crate::generic::attention::AttentionJob;
 use crate::generic::block_product::QuantizedBlock;
+use crate::generic::dot::DotRows;
 use crate::generic::gemm_float::GemmFloat;
 use crate::generic::gemm_q8::GemmQ8;
 use crate::generic::rotary::RotaryRow;
@@ -31,6 +32,8 @@ pub(crate) struct Kernels {
     pub(crate) rms_norm: unsafe fn(row: *mut f32, columns: usize, weight: *const f32, epsilon: f32),
     pub(crate) add_decoded: unsafe fn(ty: WeightType, bytes: *const u8, columns: usize, out: *mut f32),
     pub(crate) rotate: unsafe fn(&RotaryRow),
+    pub(crate) dot_i8: unsafe fn(&DotRows<i8>),
+    pub(crate) dot_f32: unsafe fn(&DotRows<f32>),
     /// For jobs of the plainest kind; the other is for all.
     pub(crate) attention: unsafe fn(&AttentionJob),
     pub(crate) masked_attention: unsafe fn(&AttentionJob),
@@ -48,7 +51,7 @@ pub(crate) struct Kernels {
 macro_rules! kernel_table {
     ($simd:ty, $product:ty, $isa:expr $(, $(#[$attribute:meta])*)?) => {
         use crate::generic::{
-            attention::AttentionJob, block_product::QuantizedBlock, gemm_float::GemmFloat, gemm_q8::GemmQ8,
+            attention::AttentionJob, block_product::QuantizedBlock, dot::DotRows, gemm_float::GemmFloat, gemm_q8::GemmQ8,
             rotary::RotaryRow,
         };
 
@@ -109,6 +112,16 @@ macro_rules! kernel_table {
             unsafe { crate::generic::rotary::rotate::<$simd>(args) }
         }
         $($(#[$attribute])*)?
+        unsafe fn dot_i8(args: &DotRows<i8>) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::dot::dot_rows::<$simd, i8>(args) }
+        }
+        $($(#[$attribute])*)?
+        unsafe fn dot_f32(args: &DotRows<f32>) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::dot::dot_rows::<$simd, f32>(args) }
+        }
+        $($(#[$attribute])*)?
         unsafe fn attention(args: &AttentionJob) {
             // SAFETY: passed on from the caller, compiled for the instruction set.
             unsafe { crate::generic::attention::attention::<$simd>(args) }
@@ -149,6 +162,8 @@ macro_rules! kernel_table {
             rms_norm,
             add_decoded,
             rotate,
+            dot_i8,
+            dot_f32,
             attention,
             masked_attention,
             multiply_codes,

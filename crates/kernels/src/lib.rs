@@ -14,6 +14,7 @@
 //! | [`Executor::gather`], [`Executor::attention_of`] | the same for the [`Rows`] that something is wanted of: a last layer need compute no others |
 //! | [`Executor::scale`] | every value times one factor |
 //! | [`Executor::pool`] | one vector a sequence out of its hidden states |
+//! | [`nearest`] | the rows whose product with a vector is largest: search |
 //! | [`Executor::matrix`], [`Executor::recycle`] | memory for hidden states, given out and taken back |
 //!
 //! Hidden states are [`Matrix`]es: one row of `f32` a token. The texts of a batch follow one another without padding,
@@ -134,6 +135,7 @@ mod memory;
 mod pooling;
 mod rates;
 mod rotary;
+mod scan;
 mod self_test;
 mod sequences;
 mod threads;
@@ -150,6 +152,7 @@ pub use isa::{ISA_VARIABLE, Isa, UnknownIsa};
 pub use pooling::{Pooling, Rows};
 pub use rates::{KernelRate, Rates, measure_rates};
 pub use rotary::{Frequencies, Rotary, RotaryError, RotaryStyle, Yarn};
+pub use scan::{Neighbour, VectorRows, nearest, quantize_vector};
 pub use self_test::{OperationTest, SelfTest, self_test};
 pub use sequences::Sequences;
 pub use threads::{MAX_THREADS, ThreadPool};
