@@ -1,0 +1,119 @@
+//! Several documents at once, by a pattern or a list of names.
+
+use globset::GlobBuilder;
+
+use super::{Document, every, load, some_lines};
+use crate::address::parse_docid;
+use crate::collection::Contexts;
+use crate::{Error, Index};
+
+/// Bytes of a document that is given whole, unless the caller says otherwise.
+pub const MAX_BYTES: usize = 64 << 10;
+
+/// Names of a list, and bytes of a pattern.
+const MAX_NAMES: usize = 1000;
+const MAX_PATTERN: usize = 4096;
+
+/// Several documents, and what went wrong with single names of a list.
+#[derive(Debug, Default)]
+pub struct Several {
+    /// In the order of the list, or of their addresses.
+    pub documents: Vec<Fetched>,
+    /// One for each name that no document has, or several.
+    pub errors: Vec<Error>,
+}
+
+/// A document of several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The document; its text is as long as was asked for.
+    pub document: Document,
+    /// Lines that were cut off.
+    pub cut: usize,
+    /// Why its text is not there.
+    pub skipped: Option<TooLarge>,
+}
+
+/// A document that was left out of several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("File too large ({}KB > {}KB). Use 'docent get' to read it.", bytes.div_ceil(1024), most.div_ceil(1024))]
+pub struct TooLarge {
+    /// Bytes of its text.
+    pub bytes: usize,
+    /// Bytes that were allowed.
+    pub most: usize,
+}
+
+impl Index {
+    /// The documents that a pattern matches, or that a list names.
+    ///
+    /// A pattern is a glob over addresses, paths, and paths with the collection before them. A list has commas; each name is one
+    /// for [`get`](Index::get). A single name without either is a list of one.
+    ///
+    /// # Errors
+    /// A pattern that is none, or that nothing matches. Names of a list that are not found are in [`Several::errors`].
+    pub fn get_several(&self, pattern: &str, max_lines: Option<usize>, max_bytes: usize) -> Result<Several, Error> {
+        let mut several = Several::default();
+        let is_glob = pattern.contains(['*', '?', '{', '[']) && !pattern.starts_with("qmd://") || pattern.contains('*');
+        let ids: Vec<i64> = if is_glob && parse_docid(pattern).is_none() {
+            self.matching(pattern)?
+        } else {
+            let names = pattern.split(',').map(str::trim).filter(|name| !name.is_empty());
+            let mut ids = Vec::new();
+            for name in names.take(MAX_NAMES) {
+                match self.locate(name) {
+                    Ok(id) if ids.contains(&id) => {}
+                    Ok(id) => ids.push(id),
+                    Err(error @ (Error::NotFound { .. } | Error::Ambiguous { .. })) => several.errors.push(error),
+                    Err(error) => return Err(error),
+                }
+            }
+            ids
+        };
+        self.store.read(|connection| {
+            let contexts = Contexts::load(connection)?;
+            for id in ids {
+                if let Some(document) = load(connection, &contexts, id)? {
+                    several.documents.push(shortened(document, max_lines, max_bytes));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(several)
+    }
+
+    fn matching(&self, pattern: &str) -> Result<Vec<i64>, Error> {
+        let bad = |reason: String| Error::Pattern { pattern: pattern.chars().take(200).collect(), reason };
+        if pattern.len() > MAX_PATTERN {
+            return Err(bad(format!("it is longer than {MAX_PATTERN} bytes")));
+        }
+        let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+        let glob = glob.map_err(|error| bad(error.kind().to_string()))?.compile_matcher();
+        let ids: Vec<i64> = self.store.read(|connection| {
+            let all = every(connection)?.into_iter();
+            let matching = all.filter(|(_, address)| {
+                glob.is_match(&address.path)
+                    || glob.is_match(format!("{}/{}", address.collection, address.path))
+                    || glob.is_match(address.to_string())
+            });
+            Ok(matching.map(|(id, _)| id).collect())
+        })?;
+        if ids.is_empty() {
+            return Err(Error::NotFound { name: pattern.to_owned(), similar: Vec::new() });
+        }
+        Ok(ids)
+    }
+}
+
+fn shortened(mut document: Document, max_lines: Option<usize>, max_bytes: usize) -> Fetched {
+    let bytes = document.text.len();
+    if bytes > max_bytes {
+        document.text.clear();
+        return Fetched { document, cut: 0, skipped: Some(TooLarge { bytes, most: max_bytes }) };
+    }
+    let mut cut = 0;
+    if let Some(count) = max_lines {
+        (document.text, cut) = some_lines(&document.text, 1, Some(count));
+    }
+    Fetched { document, cut, skipped: None }
+}

@@ -1,0 +1,283 @@
+//! Vectors for what has none yet.
+
+use std::ops::Range;
+
+use docent::{EmbedOptions, Embedder, Prompt};
+use docent_kernels::quantize_vector;
+use rusqlite::{OptionalExtension, Transaction, params};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::chunk::{Chunk, chunks, is_markdown};
+use crate::models::{self, Model, chunk_options, max_input_tokens};
+use crate::store::{Wait, WriterLock, next_generation};
+use crate::update::{Progress, Stage};
+use crate::{Error, Index};
+
+/// Texts that are cut and committed together.
+const TEXTS_PER_COMMIT: usize = 64;
+
+/// Chunks that are embedded and committed together: what a killed process loses at most.
+const CHUNKS_PER_COMMIT: usize = 64;
+
+/// Bytes of an input's hash.
+const HASH_BYTES: usize = 16;
+
+/// What was embedded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EmbedReport {
+    /// The model.
+    pub model: String,
+    /// Texts that were cut into chunks.
+    pub texts: u64,
+    /// Chunks of these texts.
+    pub chunks: u64,
+    /// Of these, chunks whose vector was there already, from an earlier state of the text or from another text.
+    pub reused: u64,
+    /// Vectors that were made, those that an earlier run had left open included.
+    pub embedded: u64,
+    /// Tokens that the model read.
+    pub tokens: u64,
+}
+
+/// A text that is to be cut.
+struct Uncut {
+    content: i64,
+    text: String,
+    path: String,
+}
+
+/// A chunk that has no vector.
+struct Open {
+    vector: i64,
+    content: i64,
+    chunk: Chunk,
+}
+
+impl Index {
+    /// Cuts the texts that the model has not seen into chunks and embeds those that are new.
+    ///
+    /// Vectors are found by what was embedded: of an edited file, the chunks that the edit left alone keep theirs. Every 64 chunks
+    /// are committed; after a crash the next call goes on from there. Vectors of another model stay beside them until
+    /// [`cleanup`](Index::cleanup), so that one can go back.
+    ///
+    /// # Errors
+    /// Those of the model and the database.
+    pub fn embed(&self, embedder: &Embedder, wait: Wait, progress: &dyn Progress) -> Result<EmbedReport, Error> {
+        let _lock = WriterLock::acquire(self.store.path(), wait, |holder| progress.waiting(holder))?;
+        let model = self.store.write(|transaction| {
+            let model = models::register(transaction, embedder)?;
+            let sql = "INSERT OR REPLACE INTO settings VALUES ('model', ?)";
+            transaction.execute(sql, [model.id])?;
+            Ok(model)
+        })?;
+        let mut report = EmbedReport { model: model.name.clone(), ..EmbedReport::default() };
+        self.cut_texts(embedder, &model, progress, &mut report)?;
+        self.fill_vectors(embedder, &model, progress, &mut report)?;
+        Ok(report)
+    }
+
+    fn cut_texts(
+        &self,
+        embedder: &Embedder,
+        model: &Model,
+        progress: &dyn Progress,
+        report: &mut EmbedReport,
+    ) -> Result<(), Error> {
+        let uncut: Vec<i64> = self.store.read(|connection| {
+            let mut statement = connection.prepare(
+                "SELECT id FROM contents WHERE id IN (SELECT content_id FROM documents WHERE active)
+                 AND id NOT IN (SELECT content_id FROM chunked WHERE model_id = ?) ORDER BY id",
+            )?;
+            let ids = statement.query_map([model.id], |row| row.get(0))?;
+            Ok(ids.collect::<rusqlite::Result<_>>()?)
+        })?;
+        progress.start(Stage::Chunks, uncut.len() as u64);
+        for ids in uncut.chunks(TEXTS_PER_COMMIT) {
+            let texts = self.texts(ids)?;
+            let cut = cut_all(embedder, &texts)?;
+            self.store.write(|transaction| {
+                for (text, chunks) in texts.iter().zip(&cut) {
+                    report.texts += 1;
+                    report.chunks += chunks.len() as u64;
+                    report.reused += write_chunks(transaction, model, text, chunks)?;
+                }
+                Ok(next_generation(transaction)?)
+            })?;
+            progress.advance(ids.len() as u64);
+        }
+        Ok(())
+    }
+
+    fn texts(&self, ids: &[i64]) -> Result<Vec<Uncut>, Error> {
+        self.store.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT text, (SELECT path FROM documents WHERE content_id = contents.id AND active ORDER BY id LIMIT 1)
+                 FROM contents WHERE id = ?",
+            )?;
+            let mut texts = Vec::with_capacity(ids.len());
+            for &content in ids {
+                let row = |row: &rusqlite::Row<'_>| {
+                    let path: Option<String> = row.get(1)?;
+                    Ok(Uncut { content, text: row.get(0)?, path: path.unwrap_or_default() })
+                };
+                texts.extend(statement.query_row([content], row).optional()?);
+            }
+            Ok(texts)
+        })
+    }
+
+    fn fill_vectors(
+        &self,
+        embedder: &Embedder,
+        model: &Model,
+        progress: &dyn Progress,
+        report: &mut EmbedReport,
+    ) -> Result<(), Error> {
+        let open: i64 = self.store.read(|connection| {
+            let sql = "SELECT count(*) FROM vectors WHERE model_id = ? AND codes IS NULL
+                       AND id IN (SELECT vector_id FROM chunks)";
+            Ok(connection.query_row(sql, [model.id], |row| row.get(0))?)
+        })?;
+        progress.start(Stage::Vectors, open.cast_unsigned());
+        let options = EmbedOptions { prompt: Prompt::Document, ..EmbedOptions::default() };
+        let mut last: Option<(i64, String)> = None;
+        loop {
+            let batch = self.open_chunks(model)?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let mut inputs = Vec::with_capacity(batch.len());
+            for open in &batch {
+                let text = match last.take() {
+                    Some((content, text)) if content == open.content => text,
+                    _ => self.texts(&[open.content])?.pop().map(|uncut| uncut.text).unwrap_or_default(),
+                };
+                inputs.push(open.chunk.input(&text));
+                last = Some((open.content, text));
+            }
+            let embeddings = embedder.embed_with(&inputs, &options)?;
+            self.store.write(|transaction| {
+                let mut statement = transaction.prepare_cached("UPDATE vectors SET codes = ? WHERE id = ?")?;
+                for (open, embedding) in batch.iter().zip(&embeddings) {
+                    statement.execute(params![to_bytes(embedding.vector()), open.vector])?;
+                    report.tokens += embedding.tokens as u64;
+                }
+                Ok(next_generation(transaction)?)
+            })?;
+            report.embedded += batch.len() as u64;
+            progress.advance(batch.len() as u64);
+        }
+    }
+
+    /// The next chunks that have no vector, one for each vector.
+    fn open_chunks(&self, model: &Model) -> Result<Vec<Open>, Error> {
+        self.store.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT v.id, c.content_id, c.start, c.end, c.line, c.heading
+                 FROM vectors v JOIN chunks c ON c.id = (SELECT min(id) FROM chunks WHERE vector_id = v.id)
+                 WHERE v.model_id = ? AND v.codes IS NULL ORDER BY v.id LIMIT ?",
+            )?;
+            let rows = statement.query_map(params![model.id, CHUNKS_PER_COMMIT], |row| {
+                let range: Range<usize> = row.get(2)?..row.get(3)?;
+                let chunk = Chunk { range, line: row.get(4)?, heading: row.get(5)? };
+                Ok(Open { vector: row.get(0)?, content: row.get(1)?, chunk })
+            })?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+}
+
+/// Cuts texts on as many threads as the embedder has.
+fn cut_all(embedder: &Embedder, texts: &[Uncut]) -> Result<Vec<Vec<Chunk>>, Error> {
+    let per_thread = texts.len().div_ceil(embedder.threads()).max(1);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = texts
+            .chunks(per_thread)
+            .map(|part| scope.spawn(move || part.iter().map(|text| cut(embedder, text)).collect::<Result<Vec<_>, _>>()))
+            .collect();
+        let mut all = Vec::with_capacity(texts.len());
+        for part in parts {
+            all.extend(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(all)
+    })
+}
+
+fn cut(embedder: &Embedder, text: &Uncut) -> Result<Vec<Chunk>, Error> {
+    let tokenizer = embedder.tokenizer();
+    let failed = |source| Error::Tokenize { name: text.path.clone(), source };
+    let found = chunks(&text.text, is_markdown(&text.path), tokenizer, chunk_options(embedder)).map_err(failed)?;
+    let most = max_input_tokens(embedder) + tokenizer.special_token_count();
+    let mut fitting = Vec::with_capacity(found.len());
+    for chunk in found {
+        fit(&text.text, chunk, &|input| Ok(tokenizer.ids(input).map_err(failed)?.len() <= most), &mut fitting)?;
+    }
+    Ok(fitting)
+}
+
+/// Makes a chunk fit the model: without its headings, if it does not fit with them, else in halves. Few ever need it: a text that is cut inside
+/// of a word may have more tokens than the word had.
+fn fit(
+    text: &str,
+    mut chunk: Chunk,
+    fits: &dyn Fn(&str) -> Result<bool, Error>,
+    out: &mut Vec<Chunk>,
+) -> Result<(), Error> {
+    if !fits(&chunk.input(text))? && !chunk.heading.is_empty() {
+        chunk.heading.clear();
+    }
+    let Range { start, end } = chunk.range;
+    let middle = text.ceil_char_boundary(start + (end - start) / 2);
+    if middle >= end || fits(&chunk.input(text))? {
+        out.push(chunk);
+        return Ok(());
+    }
+    let line = chunk.line + text[start..middle].matches('\n').count();
+    fit(text, Chunk { range: start..middle, ..chunk }, fits, out)?;
+    fit(text, Chunk { range: middle..end, line, heading: String::new() }, fits, out)
+}
+
+/// Stores the chunks of a text; returns how many have a vector already.
+fn write_chunks(transaction: &Transaction<'_>, model: &Model, text: &Uncut, chunks: &[Chunk]) -> Result<u64, Error> {
+    let mut reused = 0;
+    for chunk in chunks {
+        let hash = &Sha256::digest(chunk.input(&text.text).as_bytes())[..HASH_BYTES];
+        let find = "SELECT id, codes IS NOT NULL FROM vectors WHERE model_id = ? AND input_hash = ?";
+        let found: Option<(i64, bool)> = transaction
+            .prepare_cached(find)?
+            .query_row(params![model.id, hash], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        reused += u64::from(found.is_some_and(|(_, is_filled)| is_filled));
+        let vector = match found {
+            Some((id, _)) => id,
+            None => transaction
+                .prepare_cached("INSERT INTO vectors (model_id, input_hash) VALUES (?, ?)")?
+                .insert(params![model.id, hash])?,
+        };
+        transaction
+            .prepare_cached(
+                "INSERT INTO chunks (model_id, content_id, vector_id, start, end, line, heading) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                model.id,
+                text.content,
+                vector,
+                chunk.range.start,
+                chunk.range.end,
+                chunk.line,
+                chunk.heading
+            ])?;
+    }
+    transaction.prepare_cached("INSERT INTO chunked VALUES (?, ?)")?.execute([text.content, model.id])?;
+    Ok(reused)
+}
+
+/// A vector as it is stored: a factor and a signed byte for each component.
+fn to_bytes(vector: &[f32]) -> Vec<u8> {
+    let mut codes = vec![0; vector.len()];
+    let scale = quantize_vector(vector, &mut codes);
+    let mut bytes = scale.to_le_bytes().to_vec();
+    bytes.extend(codes.iter().map(|code| code.cast_unsigned()));
+    bytes
+}

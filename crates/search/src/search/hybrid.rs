@@ -1,0 +1,249 @@
+//! Hybrid search: keyword and vector lists of every line of a query, made one, and reranked.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use docent::Reranker;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::fusion::{Contribution, FIRST_WEIGHT, OTHER_WEIGHT};
+use super::score::{relevance_of_keywords, relevance_of_meaning};
+use super::{
+    Clock, Explain, Found, Fusion, LeftOut, Models, SearchOptions, SearchResults, hits, keyword, meaning, scope,
+};
+use crate::lexical::LexicalQuery;
+use crate::query::{Line, LineKind};
+use crate::{Error, Index, Query};
+
+/// Documents of a list that count: enough that what is in two lists shows in both.
+const LIST: usize = 100;
+
+/// Documents whose keyword score is looked at, so that one of a vector list is not taken for one without the words.
+const KEYWORD_DEPTH: usize = 2000;
+
+/// Documents that a reranker reads before the clock is looked at.
+const RERANK_STEP: usize = 4;
+
+/// Bytes of a document that a reranker reads where no chunk is known.
+const RERANK_BYTES: usize = 4096;
+
+/// A document that is in one of the lists.
+#[derive(Default)]
+struct Candidate {
+    explain: Explain,
+    chunk: Option<i64>,
+}
+
+impl Index {
+    /// Searches by keyword and by meaning, and lets the reranker, if there is one, order what was found.
+    ///
+    /// Without an embedder, or if the deadline has come before it was asked, the words alone are looked for; the reranker reads as
+    /// many of the candidates as there is time for, from the first on.
+    ///
+    /// # Errors
+    /// If nothing has been embedded with the model; an unknown collection, those of the models and the database.
+    pub fn search(&self, query: &Query, models: Models<'_>, options: &SearchOptions) -> Result<SearchResults, Error> {
+        let clock = Clock::start(options.deadline);
+        let mut left_out = Vec::new();
+        let semantic: Vec<Line> = query.lines.iter().filter(|line| line.kind.is_semantic()).cloned().collect();
+        let embedder = models.embedder.filter(|_| !semantic.is_empty());
+        let vectors = match embedder {
+            Some(_) if clock.is_over() => {
+                left_out.push(LeftOut::Meaning);
+                None
+            }
+            Some(embedder) => Some((embedder, meaning::vectors(embedder, &semantic)?)),
+            None => None,
+        };
+        self.store.read(|connection| {
+            let scope = scope(connection, options)?;
+            let mut candidates = HashMap::new();
+            let deep = keyword_lists(connection, query, &scope, &mut candidates)?;
+            if let Some((embedder, vectors)) = &vectors {
+                let (model, set) = meaning::open(self, connection, embedder)?;
+                for ((index, line), vector) in numbered(query, |kind| kind.is_semantic()).zip(vectors) {
+                    let near = set.search(vector, &scope, LIST, self.threads());
+                    for (rank, near) in near.iter().enumerate() {
+                        let deviations = meaning::deviations(&model, near.cosine);
+                        let score = relevance_of_meaning(deviations);
+                        let candidate: &mut Candidate = candidates.entry(near.document).or_default();
+                        candidate.explain.vector_scores.push(score);
+                        candidate.explain.rrf.contribute(contribution("vec", index, line, rank + 1, score));
+                        candidate.see_meaning(near.chunk, near.cosine, deviations);
+                    }
+                }
+                // What only the words found has a meaning as well.
+                let without: Vec<i64> = candidates
+                    .iter()
+                    .filter(|(_, candidate)| candidate.explain.evidence.cosine.is_none())
+                    .map(|(document, _)| *document)
+                    .collect();
+                for vector in vectors {
+                    for near in set.nearest_chunks(vector, &without) {
+                        let candidate = candidates.entry(near.document).or_default();
+                        candidate.see_meaning(near.chunk, near.cosine, meaning::deviations(&model, near.cosine));
+                    }
+                }
+            }
+            for (document, candidate) in &mut candidates {
+                if let Some(matched) = deep.get(document) {
+                    candidate.explain.evidence.bm25 = matched.bm25;
+                    candidate.explain.evidence.coverage = matched.coverage;
+                }
+            }
+            let mut ranked = ranked(candidates, options.fusion);
+            if let Some(reranker) = models.reranker {
+                let left = rerank(connection, reranker, query, &mut ranked, options.candidates, clock)?;
+                if left > 0 {
+                    left_out.push(LeftOut::Reranking(left));
+                }
+            }
+            let words = (query.words(), query.intent_words());
+            Ok(SearchResults { hits: hits(connection, ranked, options, &words)?, left_out })
+        })
+    }
+}
+
+impl Candidate {
+    /// Notes a chunk, if it is nearer than those before.
+    fn see_meaning(&mut self, chunk: i64, cosine: f32, deviations: f64) {
+        let evidence = &mut self.explain.evidence;
+        if evidence.cosine.is_none_or(|before| cosine > before) {
+            evidence.cosine = Some(cosine);
+            evidence.deviations = Some(deviations);
+            self.chunk = Some(chunk);
+        }
+    }
+}
+
+/// The lines of some kinds, with their place in the query.
+fn numbered(query: &Query, wanted: impl Fn(LineKind) -> bool) -> impl Iterator<Item = (usize, &Line)> {
+    query.lines.iter().enumerate().filter(move |(_, line)| wanted(line.kind))
+}
+
+/// Looks for the words of each line; returns the best keyword score of every document that was looked at.
+fn keyword_lists(
+    connection: &Connection,
+    query: &Query,
+    scope: &[i64],
+    candidates: &mut HashMap<i64, Candidate>,
+) -> Result<HashMap<i64, keyword::Matched>, Error> {
+    let mut deep: HashMap<i64, keyword::Matched> = HashMap::new();
+    for (index, line) in numbered(query, LineKind::is_lexical) {
+        let parsed = match (LexicalQuery::parse(&line.text), line.kind) {
+            (Ok(parsed), _) => parsed,
+            (Err(reason), LineKind::Lex) => return Err(Error::Query { line: index + 1, reason }),
+            // A question may have a quote that is not closed.
+            (Err(_), _) => LexicalQuery::parse(&line.text.replace('"', " ")).unwrap_or_default(),
+        };
+        let matched = if line.kind == LineKind::Lex {
+            keyword::search(connection, &parsed, scope, KEYWORD_DEPTH)?
+        } else {
+            keyword::any(connection, &parsed, scope, KEYWORD_DEPTH)?
+        };
+        for (rank, matched) in matched.iter().enumerate() {
+            let best = deep.entry(matched.document).or_insert(*matched);
+            if matched.coverage > best.coverage {
+                *best = *matched;
+            }
+            if rank < LIST {
+                let score = relevance_of_keywords(matched.coverage);
+                let candidate = candidates.entry(matched.document).or_default();
+                candidate.explain.fts_scores.push(score);
+                candidate.explain.rrf.contribute(contribution("fts", index, line, rank + 1, score));
+            }
+        }
+    }
+    Ok(deep)
+}
+
+fn contribution(source: &'static str, index: usize, line: &Line, rank: usize, backend_score: f64) -> Contribution {
+    Contribution {
+        list_index: index,
+        source,
+        query_type: line.kind.name(),
+        query: line.text.clone(),
+        rank,
+        weight: if index == 0 { FIRST_WEIGHT } else { OTHER_WEIGHT },
+        backend_score,
+        rrf_contribution: 0.0,
+    }
+}
+
+/// The candidates in the order of their fusion.
+fn ranked(candidates: HashMap<i64, Candidate>, fusion: Fusion) -> Vec<Found> {
+    let mut found: Vec<Found> = candidates
+        .into_iter()
+        .map(|(document, Candidate { explain, chunk })| {
+            let score = explain.evidence.relevance();
+            Found { document, score, chunk, explain: Some(explain) }
+        })
+        .collect();
+    let key = |found: &Found| match (fusion, &found.explain) {
+        (Fusion::ReciprocalRanks, Some(explain)) => explain.rrf.total_score,
+        _ => found.score,
+    };
+    found.sort_by(|a, b| key(b).total_cmp(&key(a)).then(a.document.cmp(&b.document)));
+    for (index, found) in found.iter_mut().enumerate() {
+        if let Some(explain) = &mut found.explain {
+            explain.rrf.place(index + 1);
+        }
+    }
+    found
+}
+
+/// Lets the reranker read the first candidates, and orders them by rank and score together. Returns how many it had no time for.
+fn rerank(
+    connection: &Connection,
+    reranker: &Reranker,
+    query: &Query,
+    ranked: &mut [Found],
+    most: usize,
+    clock: Clock,
+) -> Result<usize, Error> {
+    let candidates = ranked.len().min(most);
+    let texts: Vec<String> =
+        ranked[..candidates].iter().map(|found| passage(connection, found)).collect::<Result<_, _>>()?;
+    let question = query.question();
+    let (mut done, mut longest) = (0, std::time::Duration::ZERO);
+    while done < candidates {
+        // Not begun if it would not be done in time, as far as the steps before tell.
+        if clock.left().is_some_and(|left| left.is_zero() || left < longest) {
+            break;
+        }
+        let end = (done + RERANK_STEP).min(candidates);
+        let begun = Instant::now();
+        for score in reranker.rerank(&question, &texts[done..end])? {
+            let found = &mut ranked[done + score.index];
+            let relevance = f64::from(score.score).clamp(0.0, 1.0);
+            if let Some(explain) = &mut found.explain {
+                explain.blend(relevance);
+            }
+            found.score = relevance;
+        }
+        longest = longest.max(begun.elapsed());
+        done = end;
+    }
+    // Those that were not read stay behind those that were, in their order.
+    let blended = |found: &Found| found.explain.as_ref().and_then(|explain| explain.blended_score).unwrap_or(0.0);
+    ranked[..done].sort_by(|a, b| blended(b).total_cmp(&blended(a)).then(a.document.cmp(&b.document)));
+    Ok(candidates - done)
+}
+
+/// What a reranker reads of a document: title and best chunk, or the beginning of a text that has no vectors.
+fn passage(connection: &Connection, found: &Found) -> Result<String, Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT d.title, t.text, k.start, k.end FROM documents d JOIN contents t ON t.id = d.content_id
+         LEFT JOIN chunks k ON k.id = ?2 AND k.content_id = d.content_id WHERE d.id = ?1",
+    )?;
+    let passage = statement
+        .query_row((found.document, found.chunk), |row| {
+            let (title, text): (String, String) = (row.get(0)?, row.get(1)?);
+            let start = row.get::<_, Option<usize>>(2)?.unwrap_or(0);
+            let end = row.get::<_, Option<usize>>(3)?.unwrap_or(RERANK_BYTES.min(text.len()));
+            let part = text.get(start..text.floor_char_boundary(end)).unwrap_or(&text);
+            Ok(if part.contains(&title) { part.to_owned() } else { format!("{title}\n{part}") })
+        })
+        .optional()?;
+    Ok(passage.unwrap_or_default())
+}
