@@ -56,6 +56,11 @@ impl Console {
         has_colours(&io::stdout())
     }
 
+    /// Whether a person sees stdout.
+    pub(crate) fn out_is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// Tells the user something that is worth knowing, on stderr.
     pub(crate) fn note(&self, text: impl fmt::Display) {
         self.line(AnsiColor::Cyan, "note", &one_line(&text.to_string()));

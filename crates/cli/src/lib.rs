@@ -7,9 +7,11 @@ mod commands;
 mod console;
 mod destination;
 mod embeddings;
+mod index;
 mod input;
 mod json;
 mod model;
+mod results;
 mod server;
 mod system;
 mod table;
@@ -22,7 +24,7 @@ use clap::Parser;
 use commands::Command;
 use console::Console;
 
-/// Embeddings and reranking with GGUF and safetensors models, on this machine.
+/// Search, embeddings and reranking with GGUF and safetensors models, on this machine.
 #[derive(Parser)]
 #[command(name = "docent", version, propagate_version = true, arg_required_else_help = true)]
 struct Cli {

@@ -10,7 +10,7 @@ use docent::{Embedder, ModelRef, OpenOptions, catalog};
 use crate::console::Console;
 
 /// The variable that names the model when no option does.
-const VARIABLE: &str = "DOCENT_MODEL";
+pub(crate) const VARIABLE: &str = "DOCENT_MODEL";
 
 /// The variable that names the reranker when no option does.
 pub(crate) const VARIABLE_RERANKER: &str = "DOCENT_RERANKER";

@@ -5,6 +5,7 @@ mod collection;
 mod documents;
 mod embed;
 mod error;
+mod import;
 mod lexical;
 mod models;
 mod query;
@@ -25,6 +26,7 @@ pub use collection::{Collection, CollectionStatus, Context, DEFAULT_MASK};
 pub use documents::{Document, Entry, Fetched, MAX_BYTES, Part, Several, TooLarge};
 pub use embed::EmbedReport;
 pub use error::Error;
+pub use import::ImportReport;
 pub use lexical::LexicalQuery;
 pub use query::{Line, LineKind, Query};
 pub use search::{

@@ -71,7 +71,7 @@ pub struct SkippedFile {
 }
 
 /// Hears how an update or an embedding goes on. All methods may be left as they are.
-pub trait Progress: Sync {
+pub trait Progress {
     /// Another process is updating the index, and this one waits for it.
     fn waiting(&self, _holder: Option<u32>) {}
     /// A part of the work begins: so many units of it are to be done.

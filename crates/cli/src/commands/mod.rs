@@ -2,17 +2,25 @@
 
 mod bench;
 mod check;
+mod cleanup;
+mod collection;
 mod completions;
+mod context;
 mod convert;
 mod doctor;
 mod embed;
+mod get;
+mod import;
 mod info;
 mod models;
 mod pull;
 mod quantize;
 mod rerank;
+mod search;
 mod serve;
+mod status;
 mod tokenize;
+mod update;
 
 use clap::Subcommand;
 
@@ -21,6 +29,22 @@ use crate::console::Console;
 // The first sentence of a command's arguments is its line in the list of commands.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    #[command(subcommand)]
+    Collection(collection::Command),
+    #[command(subcommand)]
+    Context(context::Command),
+    Update(update::Args),
+    Query(search::QueryArgs),
+    Search(search::SearchArgs),
+    #[command(visible_alias = "vector-search")]
+    Vsearch(search::VsearchArgs),
+    Get(get::GetArgs),
+    MultiGet(get::MultiGetArgs),
+    Ls(get::LsArgs),
+    Status(status::Args),
+    Cleanup(cleanup::Args),
+    #[command(subcommand)]
+    Import(import::Command),
     Embed(embed::Args),
     Rerank(rerank::Args),
     Serve(Box<serve::Args>),
@@ -39,6 +63,18 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(self, console: &Console) -> anyhow::Result<()> {
         match self {
+            Command::Collection(command) => collection::run(command, console),
+            Command::Context(command) => context::run(command, console),
+            Command::Update(args) => update::run(args, console),
+            Command::Query(args) => search::query(args, console),
+            Command::Search(args) => search::search(args, console),
+            Command::Vsearch(args) => search::vsearch(args, console),
+            Command::Get(args) => get::get(args, console),
+            Command::MultiGet(args) => get::multi_get(args, console),
+            Command::Ls(args) => get::ls(args, console),
+            Command::Status(args) => status::run(args, console),
+            Command::Cleanup(args) => cleanup::run(args, console),
+            Command::Import(command) => import::run(command, console),
             Command::Embed(args) => embed::run(args, console),
             Command::Rerank(args) => rerank::run(args, console),
             Command::Serve(args) => serve::run(*args, console),

@@ -1,0 +1,151 @@
+//! How every command that searches is told which index to use, and with which models.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use docent::hub::Hub;
+use docent::{Embedder, ModelRef, Reranker};
+use docent_search::{Index, Progress, Stage};
+
+use crate::console::{self, Console, Unit};
+use crate::model::{OpenArgs, model_or_default, open_embedder, reranker_or_default};
+
+/// The variable that names the index when no option does.
+const VARIABLE: &str = "DOCENT_INDEX";
+
+/// The name of the index of those who name none.
+const DEFAULT: &str = "index";
+
+/// Which index.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct IndexArgs {
+    /// Name of the index, or the path of its file [env: DOCENT_INDEX] [default: index]
+    #[arg(long, value_name = "NAME")]
+    index: Option<String>,
+}
+
+impl IndexArgs {
+    /// Opens the index; it is made if it is not there.
+    pub(crate) fn open(&self) -> anyhow::Result<Index> {
+        Ok(Index::open(self.path()?)?)
+    }
+
+    /// What stands behind an address for an index that is not the default one: `?index=NAME`.
+    pub(crate) fn suffix(&self) -> String {
+        match self.named() {
+            Some(name) if name != DEFAULT => format!("?index={name}"),
+            _ => String::new(),
+        }
+    }
+
+    fn named(&self) -> Option<String> {
+        let of_variable = || std::env::var(VARIABLE).ok().filter(|name| !name.is_empty());
+        self.index.clone().or_else(of_variable)
+    }
+
+    fn path(&self) -> anyhow::Result<PathBuf> {
+        let name = self.named().unwrap_or_else(|| DEFAULT.to_owned());
+        if name.contains(['/', '\\']) || Path::new(&name).extension().is_some_and(|ending| ending == "sqlite") {
+            return Ok(PathBuf::from(name));
+        }
+        Ok(data_folder()?.join(format!("{name}.sqlite")))
+    }
+}
+
+/// Where indexes are kept: they hold what a user said about collections, so no cache.
+fn data_folder() -> anyhow::Result<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || variable("HOME").or_else(|| variable("USERPROFILE")).map(|home| home.join(".local").join("share"));
+    let data =
+        variable("XDG_DATA_HOME").or_else(home).context("no folder for the index: set HOME, or give --index PATH")?;
+    Ok(data.join("docent"))
+}
+
+/// Which models a search uses.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct SearchModelArgs {
+    #[arg(short, long, value_name = "MODEL", help = crate::model::model_help())]
+    model: Option<String>,
+    #[command(flatten)]
+    pub(crate) open: OpenArgs,
+}
+
+impl SearchModelArgs {
+    /// The embedding model: what `-m` or `DOCENT_MODEL` says, else what the collections say with one voice, else the default.
+    pub(crate) fn embedder(
+        &self,
+        index: &Index,
+        collections: &[String],
+        console: &Console,
+    ) -> anyhow::Result<Embedder> {
+        open_embedder(&self.name(index, collections)?, &self.open, console)
+    }
+
+    /// The name of that model.
+    pub(crate) fn name(&self, index: &Index, collections: &[String]) -> anyhow::Result<String> {
+        if self.model.is_some() || std::env::var_os(crate::model::VARIABLE).is_some_and(|name| !name.is_empty()) {
+            return model_or_default(self.model.as_deref());
+        }
+        let chosen = index.collections()?.into_iter().map(|status| status.collection);
+        let mut models: Vec<String> = chosen
+            .filter(|collection| collections.is_empty() || collections.contains(&collection.name))
+            .filter_map(|collection| collection.model)
+            .collect();
+        models.sort_unstable();
+        models.dedup();
+        match models.len() {
+            0 => model_or_default(None),
+            1 => Ok(models.remove(0)),
+            _ => {
+                anyhow::bail!("the collections name different models ({}); choose one with --model", models.join(", "))
+            }
+        }
+    }
+
+    /// The reranker, if one is named, or the default one if it is on this machine.
+    pub(crate) fn reranker(&self, named: Option<&str>, console: &Console) -> anyhow::Result<Option<Reranker>> {
+        let is_asked_for = named.is_some() || std::env::var_os(crate::model::VARIABLE_RERANKER).is_some();
+        let model: ModelRef = reranker_or_default(named)?.parse()?;
+        if !is_asked_for && Hub::from_env().offline(true).cached(&model, None).is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Reranker::open_with(&model, &self.open.options(), &console.fetch_progress())?))
+    }
+}
+
+/// Shows how an update goes on.
+pub(crate) struct UpdateProgress<'c> {
+    console: &'c Console,
+    bar: RefCell<Option<console::Progress>>,
+}
+
+impl<'c> UpdateProgress<'c> {
+    pub(crate) fn new(console: &'c Console) -> Self {
+        UpdateProgress { console, bar: RefCell::new(None) }
+    }
+}
+
+impl Progress for UpdateProgress<'_> {
+    fn waiting(&self, holder: Option<u32>) {
+        let holder = holder.map_or("another process".to_owned(), |process| format!("process {process}"));
+        self.console.note(format_args!("{holder} is updating the index; waiting until it is done"));
+    }
+
+    fn start(&self, stage: Stage, total: u64) {
+        // The one before goes away first.
+        self.bar.take();
+        let unit = match stage {
+            Stage::Files(_) => "files",
+            Stage::Chunks => "texts",
+            Stage::Vectors => "chunks",
+        };
+        self.bar.replace(Some(self.console.progress(Some(total), Unit::Items(unit))));
+    }
+
+    fn advance(&self, units: u64) {
+        if let Some(bar) = &mut *self.bar.borrow_mut() {
+            bar.advance(units);
+        }
+    }
+}
