@@ -1,12 +1,14 @@
 //! How well the searches find what people judged relevant.
 //!
 //! ```sh
-//! cargo run --release -p docent-search --example evaluate -- COLLECTION [--model MODEL] [--reranker MODEL] [--pairs FILE]
+//! cargo run --release -p docent-search --example evaluate -- COLLECTION [--model MODEL] [--reranker MODEL] [--pairs FILE] \
+//!     [--keep FOLDER]
 //! ```
 //!
 //! `COLLECTION` is a folder in the layout of BEIR (`corpus.jsonl`, `queries.jsonl`, `qrels.tsv`), or one with a folder `docs` of Markdown
 //! files and `queries.jsonl`, of which each line has a query, a part of the expected file's name, and a difficulty.
-//! `--pairs` writes what was measured of every pair of a query and a document that was found, for fitting the curves of the scores.
+//! `--pairs` writes what was measured of every pair of a query and a document, for fitting the curves of the scores; `--keep` keeps the index
+//! for the next time.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a tool for developers
 
@@ -37,15 +39,18 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let option = |name: &str| arguments.iter().position(|a| a == name).map(|at| arguments[at + 1].clone());
     let folder = PathBuf::from(arguments.first().expect("the folder of a collection"));
-    let place = tempfile::tempdir().unwrap();
-    let documents = place.path().join("documents");
+    let temporary = tempfile::tempdir().unwrap();
+    let place = option("--keep").map_or_else(|| temporary.path().to_owned(), PathBuf::from);
+    let documents = place.join("documents");
     let queries =
         if folder.join("qrels.tsv").exists() { beir(&folder, &documents) } else { files(&folder, &documents) };
 
     let embedder = Embedder::open(option("--model").as_deref().unwrap_or(docent::catalog::DEFAULT_MODEL)).unwrap();
     let reranker = option("--reranker").map(|name| Reranker::open(name).unwrap());
-    let index = Index::open(place.path().join("index.sqlite")).unwrap();
-    index.add_collection(&Collection::new("documents", &documents)).unwrap();
+    let index = Index::open(place.join("index.sqlite")).unwrap();
+    if index.collections().unwrap().is_empty() {
+        index.add_collection(&Collection::new("documents", &documents)).unwrap();
+    }
     let report = index.update(&UpdateOptions::default(), &Silent).unwrap();
     let begun = Instant::now();
     let embedded = index.embed(&embedder, Wait::No, &Silent).unwrap();
@@ -77,7 +82,10 @@ fn main() {
         print_row(name, &queries, search.as_ref());
     }
     if let Some(path) = option("--pairs") {
-        write_pairs(Path::new(&path), &queries, |query| index.search(&plain(query), models, &options).unwrap());
+        let everything = SearchOptions { limit: usize::MAX, ..options.clone() };
+        let keywords = |query: &Judged| index.search_keywords(&query.text.replace('"', " "), &everything).unwrap();
+        let meaning = |query: &Judged| index.search_meaning(&query.text, &embedder, &everything).unwrap();
+        write_pairs(Path::new(&path), &queries, keywords, meaning);
     }
 }
 
@@ -126,16 +134,23 @@ fn recall(query: &Judged, found: &[f64], k: usize) -> f64 {
     found.iter().take(k).filter(|grade| **grade > 0.0).count() as f64 / query.grades.len() as f64
 }
 
-/// Query, document, grade, coverage and deviations, tab-separated.
-fn write_pairs(path: &Path, queries: &[Judged], search: impl Fn(&Judged) -> SearchResults) {
+/// Query, document, grade, and the odds that the two searches give, as logarithms, tab-separated; `-inf` if one did not find the document.
+fn write_pairs(
+    path: &Path,
+    queries: &[Judged],
+    keywords: impl Fn(&Judged) -> SearchResults,
+    meaning: impl Fn(&Judged) -> SearchResults,
+) {
     let mut out = fs::File::create(path).unwrap();
     for query in queries {
-        for hit in search(query).hits {
-            let evidence = hit.explain.as_ref().unwrap().evidence;
-            let (name, grade) = (name_of(&hit), grade(query, &hit));
-            let deviations = evidence.deviations.unwrap_or(0.0);
-            writeln!(out, "{}\t{name}\t{grade}\t{}\t{deviations}\t{}", query.id, evidence.coverage, evidence.bm25)
-                .unwrap();
+        let odds = |found: SearchResults| -> HashMap<String, f64> {
+            found.hits.iter().map(|hit| (name_of(hit).to_owned(), (hit.score / (1.0 - hit.score)).ln())).collect()
+        };
+        let words = odds(keywords(query));
+        for (name, meaning) in odds(meaning(query)) {
+            let grade = query.grades.get(&name).copied().unwrap_or(0.0);
+            let words = words.get(&name).copied().unwrap_or(f64::NEG_INFINITY);
+            writeln!(out, "{}\t{name}\t{grade}\t{words}\t{meaning}", query.id).unwrap();
         }
     }
 }
