@@ -1,4 +1,88 @@
-//! Search of local documents: by keyword, by meaning, or both.
+//! Search of local documents: by keyword, by meaning, or both, in one file and without a server.
+//!
+//! ```
+//! use docent_search::{Collection, Index, Models, Query, SearchOptions, Silent, UpdateOptions, Wait};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # std::fs::create_dir(folder.path().join("notes"))?;
+//! # std::fs::write(folder.path().join("notes/cat.md"), "# Cats\n\nThe cat sat on the mat.\n")?;
+//! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/bert-tiny");
+//! let index = Index::open(folder.path().join("index.sqlite"))?;
+//! index.add_collection(&Collection::new("notes", folder.path().join("notes")))?;
+//! index.update(&UpdateOptions::default(), &Silent)?;
+//!
+//! let embedder = docent::Embedder::open(model)?;
+//! index.embed(&embedder, Wait::Forever, &Silent)?;
+//! let models = Models { embedder: Some(&embedder), reranker: None };
+//! let found = index.search(&Query::plain("where is the cat?"), models, &SearchOptions::default())?;
+//! assert_eq!(found.hits[0].address.to_string(), "qmd://notes/cat.md");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # From a folder to an answer
+//!
+//! 1. A [`Collection`] is a folder and the globs of its files. [`Index::update`] compares it with the index and keeps each text once, by
+//!    its SHA-256, with its words in an FTS5 table.
+//! 2. [`Index::embed`] cuts the texts that a model has not seen into [chunks], each under the headings that it stands below, and
+//!    embeds those whose text is new. A chunk has as many tokens as the model reads, at most [`MAX_CHUNK_TOKENS`].
+//! 3. [`Index::search_keywords`], [`Index::search_meaning`] and [`Index::search`] find documents; [`Index::get`] and
+//!    [`Index::get_several`] give them, from the index alone, whatever the name.
+//!
+//! The library blocks, needs no runtime, and is `Send + Sync`: a server calls it from threads of its own. The models are the caller's, so that they
+//! are loaded once.
+//!
+//! # Scores
+//!
+//! A score says how much what was measured of a document speaks for its being relevant: 0.5 if it is as usual for documents that answer a
+//! question as for any document of the collection, more if it is more usual for those that do. It is the same scale in the three
+//! searches, and depends on the question and the document, not on which others were found:
+//!
+//! - **Words**: FTS5's BM25 divided by the most that it could be, were all the query's words in the document endlessly often: the part of the query's information
+//!   that the document has ([`Evidence::coverage`]).
+//! - **Meaning**: by how many standard deviations the cosine of query and nearest chunk is above those of texts that have
+//!   nothing to do with each other ([`Evidence::deviations`]). Mean and deviation are measured for each model when it is first used, so
+//!   that a model whose cosines are all above 0.7 has the same scores as one whose cosines are around 0.
+//! - **Both**: the sum of the two, weighed.
+//! - After **reranking**: the reranker's own score.
+//!
+//! Each becomes a probability by a logistic curve, fitted by regression on the judged collection CISI and
+//! nothing else, relevant and other documents having the same weight in all. `docs/quality.md` has the figures and the command. Read them as an order
+//! with a meaning, not as frequencies: how many documents of a collection answer a question, no curve knows.
+//!
+//! # Putting lists together
+//!
+//! [`Fusion::Relevance`] orders by the score of both; what one search did not find is measured for the other, so that no document is
+//! judged by half. [`Fusion::ReciprocalRanks`] orders as qmd does, by ranks alone (`k` = 60, a bonus for the first three, the first line
+//! counting twice). A reranker reads the best passages of the first [`candidates`](SearchOptions::candidates), and the order is then of
+//! its score and the rank before, weighed 3:1 for ranks 1 to 3, 6:4 to rank 10, 4:6 after that. With a
+//! [`deadline`](SearchOptions::deadline), the search returns what it has, and [`SearchResults::left_out`] what it left.
+//!
+//! # Addresses
+//!
+//! Documents are named as qmd names them: `qmd://COLLECTION/PATH`, and docids of six digits. An index of qmd is not opened itself: its vectors
+//! lie in tables of an SQLite extension and belong to chunks that are cut otherwise. [`Index::import_qmd`] takes its collections and
+//! contexts over; the files are indexed anew.
+//!
+//! # What can be relied on
+//!
+//! - **One file**, SQLite in WAL mode: any number of processes search while one updates. A process that is killed loses the last 64
+//!   chunks or 256 files at most; the next update goes on from there. A second update waits or says so ([`Wait`]).
+//! - **Nothing is embedded twice.** A vector belongs to what was embedded; of an edited file, the chunks that the edit left alone keep theirs. Vectors of
+//!   different models stand side by side and are never mixed: a model is known by its settings and the vector of a fixed text.
+//! - **Nothing is lost silently.** Files that are binary, too large, not UTF-8 or unreadable are [reported](UpdateReport::skipped).
+//!   A file that becomes one of the first three leaves the results, one that cannot be read stays.
+//! - **Nothing a query, a name or a document holds** is read as SQL, as FTS5's syntax or as a path outside of the index.
+//! - A file whose size and time of change are as they were is taken for unchanged, unless it had changed within two seconds of being
+//!   read; [`UpdateOptions::reread`] reads all.
+//! - Collections and contexts, which no file can give back, are copied to a file beside the index; a new index at the same place
+//!   begins with them.
+//!
+//! # Vectors
+//!
+//! A vector is a factor and a signed byte for each component: 388 bytes for 384 components. The order that they give differs
+//! from that of floats by less than any judged collection can see (`docs/quality.md`). All are looked at for each query
+//! ([`docent_kernels::nearest`]), so there is nothing to build or to tune, and a search in a small collection is as exact as in all.
+
 mod address;
 mod chunk;
 mod collection;

@@ -141,7 +141,7 @@ impl Clock {
 impl Index {
     /// Searches by keyword. Loads no model.
     ///
-    /// Documents that have all the words come first; if they are too few, those that have some of them follow.
+    /// Documents that have all the words are looked for; if they are too few, also those that have some of them.
     ///
     /// # Errors
     /// A quote that is not closed, an unknown collection, those of the database.

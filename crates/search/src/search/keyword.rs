@@ -1,5 +1,7 @@
 //! Keyword search: FTS5's BM25, and how much of the query a document answers.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, params_from_iter, types::Value};
 
 use crate::Error;
@@ -24,7 +26,8 @@ pub(super) struct Matched {
     pub(super) coverage: f64,
 }
 
-/// The best `limit` documents of some collections: those that have all words, or, if these are fewer, those that have any.
+/// The best `limit` documents of some collections: those that have all words, as wholes or as beginnings of words, and if these are fewer,
+/// those that have any.
 pub(super) fn search(
     connection: &Connection,
     query: &LexicalQuery,
@@ -34,15 +37,19 @@ pub(super) fn search(
     if query.is_empty() || scope.is_empty() || limit == 0 {
         return Ok(Vec::new());
     }
-    let most = most(connection, query.phrases(true))?;
-    let mut found = matching(connection, &query.all(), scope, limit, most)?;
+    let mut found = matching(connection, &query.all(), query.phrases(true), scope, limit)?;
     if found.len() < limit {
-        let most = self::most(connection, query.phrases(false))?;
-        let some = matching(connection, &query.any(), scope, limit, most)?;
-        // A document with all words stays before those with some.
-        found.extend(
-            some.into_iter().filter(|some| !found.iter().any(|all| all.document == some.document)).collect::<Vec<_>>(),
-        );
+        let some = matching(connection, &query.any(), query.phrases(false), scope, limit)?;
+        let mut places: HashMap<i64, usize> = found.iter().enumerate().map(|(at, all)| (all.document, at)).collect();
+        for some in some {
+            let at = *places.entry(some.document).or_insert(found.len());
+            match found.get_mut(at) {
+                Some(all) => all.coverage = all.coverage.max(some.coverage),
+                None => found.push(some),
+            }
+        }
+        // Those with all words are nearly always first by this as well; where they are not, the score is right.
+        found.sort_by(|a, b| b.coverage.total_cmp(&a.coverage));
         found.truncate(limit);
     }
     Ok(found)
@@ -58,16 +65,15 @@ pub(super) fn any(
     if query.is_empty() || scope.is_empty() || limit == 0 {
         return Ok(Vec::new());
     }
-    let most = most(connection, query.phrases(false))?;
-    matching(connection, &query.any(), scope, limit, most)
+    matching(connection, &query.any(), query.phrases(false), scope, limit)
 }
 
 fn matching(
     connection: &Connection,
     expression: &str,
+    phrases: impl Iterator<Item = String>,
     scope: &[i64],
     limit: usize,
-    most: f64,
 ) -> Result<Vec<Matched>, Error> {
     let places = vec!["?"; scope.len()].join(", ");
     let mut statement = connection.prepare_cached(&format!(
@@ -81,9 +87,14 @@ fn matching(
         .chain([Value::from(limit)]);
     let rows = statement.query_map(params_from_iter(values), |row| {
         let bm25 = -row.get::<_, f64>(1)?;
-        Ok(Matched { document: row.get(0)?, bm25, coverage: (bm25 / most).clamp(0.0, 1.0) })
+        Ok(Matched { document: row.get(0)?, bm25, coverage: 0.0 })
     })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let mut found: Vec<Matched> = rows.collect::<rusqlite::Result<_>>()?;
+    if !found.is_empty() {
+        let most = most(connection, phrases)?;
+        found.iter_mut().for_each(|matched| matched.coverage = (matched.bm25 / most).clamp(0.0, 1.0));
+    }
+    Ok(found)
 }
 
 /// The BM25 that a document would have with endlessly many of all phrases in it.
