@@ -96,7 +96,7 @@ pub(super) fn update(
         files.skipped.len()
     )?;
     if let Some(EmbedReport { model, texts, chunks, reused, embedded, .. }) = vectors {
-        writeln!(out, "{texts} texts to embed: {chunks} chunks, {reused} known; {embedded} embedded with {model}")?;
+        writeln!(out, "vectors: {embedded} new, {reused} known; {chunks} chunks of {texts} texts; model {model}")?;
     }
     Ok(())
 }

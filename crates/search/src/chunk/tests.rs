@@ -64,7 +64,7 @@ fn one_long_line_is_cut_at_sentences_and_spaces() {
         assert!(text[chunk.range].ends_with('.'));
     }
     let text = "x".repeat(3000);
-    assert!(cut_up(&text, 40).len() >= 1);
+    assert!(cut_up(&text, 40).len() > 1, "and anywhere if there is neither");
 }
 
 #[test]

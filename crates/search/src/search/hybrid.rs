@@ -61,7 +61,7 @@ impl Index {
             let deep = keyword_lists(connection, query, &scope, &mut candidates)?;
             if let Some((embedder, vectors)) = &vectors {
                 let (model, set) = meaning::open(self, connection, embedder)?;
-                for ((index, line), vector) in numbered(query, |kind| kind.is_semantic()).zip(vectors) {
+                for ((index, line), vector) in numbered(query, LineKind::is_semantic).zip(vectors) {
                     let near = set.search(vector, &scope, LIST, self.threads());
                     for (rank, near) in near.iter().enumerate() {
                         let deviations = meaning::deviations(&model, near.cosine);

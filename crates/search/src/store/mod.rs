@@ -122,6 +122,8 @@ impl Store {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             // In WAL mode a power failure may take back the last commits, never damage the file; update does them again.
             connection.pragma_update(None, "synchronous", "NORMAL")?;
+            // Writing the log back waits for the disk: every 16 MB instead of every 4.
+            connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
             connection.pragma_update(None, "foreign_keys", "ON")?;
             connection.set_prepared_statement_cache_capacity(64);
             prepare(&mut connection)?;
