@@ -31,6 +31,10 @@ pub(crate) fn document() -> OpenApi {
         tag("text-embeddings-inference", "Embeddings, rerankers and tokenizers, as of Hugging Face's server."),
         tag("llama-server", "Embeddings, rerankers and tokenizers, as of llama.cpp's server."),
         tag("Ollama", "Embeddings and the list of models; rerankers besides."),
+        tag(
+            "Docent",
+            "Embeddings and rerankers with every option of the library, for `docent embed` and `docent rerank`.",
+        ),
     ]);
     document
 }
