@@ -32,6 +32,10 @@ impl<T: DeserializeOwned> FromRequest<Service> for Json<T> {
 /// # Errors
 /// If the bytes are no JSON, or not of this shape; the message says where, and names the field.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    if bytes.len() > MOST_VALUES && values(bytes) > MOST_VALUES {
+        let message = format!("the body has more than {MOST_VALUES} values; divide the request");
+        return Err(Failure::new(FailureKind::TooManyItems, message));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         if !error.is_data() {
             return Failure::new(FailureKind::Malformed, format!("the body is not JSON: {error}"));
@@ -53,6 +57,24 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
 /// The field that serde misses, if that is its message.
 fn missing_field(error: &str) -> Option<&str> {
     error.strip_prefix("missing field `")?.split('`').next()
+}
+
+/// Values of a request: token ids are the most that there is use for. Each may take some fifty bytes of memory, and be one of the body.
+const MOST_VALUES: usize = 1 << 20;
+
+/// Values of a JSON text in lists and objects, or a few more: commas outside of strings.
+fn values(json: &[u8]) -> usize {
+    let (mut commas, mut in_string, mut escaped) = (0, false, false);
+    for &byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b',' if !in_string => commas += 1,
+            _ => {}
+        }
+    }
+    commas + 1
 }
 
 /// A body that [`receive`] has read before; within a server's layers it is there already.
@@ -216,4 +238,25 @@ pub(crate) fn shortened(message: &str) -> String {
     }
     let (head, tail) = (message.floor_char_boundary(MOST / 2), message.ceil_char_boundary(message.len() - MOST / 2));
     format!("{}...{}", &message[..head], &message[tail..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_outside_of_strings() {
+        assert_eq!(values(b"[]"), 1);
+        assert_eq!(values(br#"{"a": [1, 2, 3], "b": "x, y, \", z"}"#), 4);
+        assert_eq!(values(br#"["\\", ",", "\\\"," ]"#), 3);
+    }
+
+    #[test]
+    fn a_body_of_too_many_values_is_refused_before_it_takes_memory() {
+        let body = format!("[{}0]", "0,".repeat(MOST_VALUES));
+        let failure = parse::<Vec<u8>>(body.as_bytes()).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::TooManyItems);
+        let text = format!("\"{}\"", ",".repeat(2 * MOST_VALUES));
+        assert_eq!(parse::<String>(text.as_bytes()).unwrap().len(), 2 * MOST_VALUES);
+    }
 }
