@@ -14,6 +14,9 @@ const REQUEST_TEXTS: usize = 256;
 /// Numbers in the vectors of an answer from a server, unless one text alone has more.
 const ANSWER_VALUES: usize = 4 << 20;
 
+/// Tokens of a request to a server, unless one text alone has more; well below what servers take.
+const REQUEST_TOKENS: usize = 200_000;
+
 /// Bytes of a request to a server, unless one text alone has more.
 const REQUEST_BYTES: usize = 2 << 20;
 
@@ -123,13 +126,20 @@ impl Embeddings {
     fn request_length(&self, texts: &[Text]) -> usize {
         let rows = if self.pooling == Pooling::None { self.max_length } else { 1 };
         let by_values = ANSWER_VALUES / rows.saturating_mul(self.dim).max(1);
-        let mut bytes = 0;
-        let fits = |text: &&Text| {
-            bytes += text.text.len();
-            bytes <= REQUEST_BYTES
-        };
-        texts.iter().take(REQUEST_TEXTS.min(by_values)).take_while(fits).count().max(1)
+        request_length(texts, self.max_length).min(REQUEST_TEXTS).min(by_values.max(1))
     }
+}
+
+/// How many of the texts go into a request by their bytes, and by the tokens that these can be at most. At least one.
+pub(crate) fn request_length(texts: &[Text], max_length: usize) -> usize {
+    let (mut bytes, mut tokens) = (0, 0);
+    let fits = |text: &&Text| {
+        bytes += text.text.len();
+        // No token is less than a byte; special tokens are a few.
+        tokens += text.text.len().saturating_add(16).min(max_length);
+        bytes <= REQUEST_BYTES && tokens <= REQUEST_TOKENS
+    };
+    texts.iter().take_while(fits).count().max(1)
 }
 
 fn request(model: &Option<String>, texts: Vec<String>, first: usize, options: &EmbedOptions) -> EmbedRequest {

@@ -69,6 +69,35 @@ impl Engine {
         Ok(max_length)
     }
 
+    /// Calls `one` for each of `count` texts, which have so many bytes together, several to a job: on the calling thread if there is little to
+    /// do, and otherwise on all, which others get in between.
+    pub(crate) fn tokenize<T: Send + Sync>(
+        &self,
+        count: usize,
+        texts_per_job: usize,
+        bytes: usize,
+        one: impl Fn(usize) -> T + Sync,
+    ) -> Vec<T> {
+        // Below so many bytes all of them are tokenized before another thread has woken up, or has come to the end of what it does.
+        const WORTH_SHARING: usize = 8 << 10;
+        const TEXTS_PER_TURN: usize = 256;
+        if count < 2 || bytes < WORTH_SHARING {
+            return (0..count).map(one).collect();
+        }
+        let cells: Vec<OnceLock<T>> = (0..count).map(|_| OnceLock::new()).collect();
+        for (turn, cells) in cells.chunks(TEXTS_PER_TURN).enumerate() {
+            let first = turn * TEXTS_PER_TURN;
+            self.threads.run(cells.len().div_ceil(texts_per_job), |job, _| {
+                let start = job * texts_per_job;
+                for (cell, index) in cells[start..].iter().take(texts_per_job).zip(first + start..) {
+                    cell.get_or_init(|| one(index));
+                }
+            });
+        }
+        let cells = cells.into_iter().enumerate();
+        cells.map(|(index, cell)| cell.into_inner().unwrap_or_else(|| one(index))).collect()
+    }
+
     /// The embedding of each sequence: one row, or one a token without pooling.
     pub(crate) fn embed(&self, sequences: &[&[u32]], pooling: Pooling) -> Result<Vec<Vec<f32>>, BatchError> {
         let lengths: Vec<usize> = sequences.iter().map(|ids| ids.len()).collect();

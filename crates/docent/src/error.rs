@@ -108,7 +108,7 @@ pub enum Error {
         source: docent_tokenizer::Error,
     },
     /// A sequence of token ids without any.
-    #[error("text {index} has no tokens; give at least one token id")]
+    #[error("text {index} has no tokens; give a text, or at least one token id")]
     NoTokens {
         /// Its place in the call.
         index: usize,

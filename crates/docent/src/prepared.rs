@@ -1,7 +1,5 @@
 //! Texts that are tokenized and not yet embedded: what a scheduler needs, which weighs and mixes the texts of many callers.
 
-use std::sync::OnceLock;
-
 use docent_tokenizer::TruncationSide;
 
 use crate::{EmbedOptions, Embedder, Embedding, Error, Pooling, Truncate};
@@ -61,22 +59,10 @@ impl Embedder {
     ) -> Result<Vec<Result<PreparedText, Error>>, Error> {
         let checked = self.check(options)?;
         let one = |index: usize| self.prepare_one(index, texts[index].as_ref(), &checked);
-        // Below so many bytes all of them are tokenized before another thread has woken up, or has come to the end of what it does.
-        const WORTH_SHARING: usize = 8 << 10;
-        if texts.len() < 2 || texts.iter().map(|text| text.as_ref().len()).sum::<usize>() < WORTH_SHARING {
-            return Ok((0..texts.len()).map(one).collect());
-        }
+        let prompt = checked.prompt.map_or(0, str::len);
+        let bytes = texts.iter().map(|text| text.as_ref().len() + prompt).sum();
         // Short texts are tokenized in a few microseconds each: several to a job.
-        const TEXTS_PER_JOB: usize = 8;
-        let cells: Vec<OnceLock<_>> = texts.iter().map(|_| OnceLock::new()).collect();
-        self.engine().threads().run(texts.len().div_ceil(TEXTS_PER_JOB), |job, _| {
-            let start = job * TEXTS_PER_JOB;
-            for (cell, index) in cells[start..].iter().take(TEXTS_PER_JOB).zip(start..) {
-                cell.get_or_init(|| one(index));
-            }
-        });
-        let cells = cells.into_iter().enumerate();
-        Ok(cells.map(|(index, cell)| cell.into_inner().unwrap_or_else(|| one(index))).collect())
+        Ok(self.engine().tokenize(texts.len(), 8, bytes, one))
     }
 
     /// Takes token ids as they are, special tokens included; no prompt is put in front. An id sequence that is too long is cut as a text
@@ -150,9 +136,6 @@ impl Embedder {
     fn prepare_sequence(&self, index: usize, ids: &[u32], checked: &Checked<'_>) -> Result<PreparedText, Error> {
         let tokenizer = self.tokenizer();
         let vocabulary = tokenizer.vocab_size();
-        if ids.is_empty() {
-            return Err(Error::NoTokens { index });
-        }
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(Error::TokenId { index, id, vocabulary, model: self.settings().description.name.clone() });
         }
@@ -193,6 +176,9 @@ impl Embedder {
 
 impl Checked<'_> {
     fn finish(&self, index: usize, ids: Vec<u32>, dropped: usize) -> Result<PreparedText, Error> {
+        if ids.is_empty() {
+            return Err(Error::NoTokens { index });
+        }
         if dropped > 0 && self.truncate == Truncate::Error {
             let (tokens, max_length) = (ids.len() + dropped, self.max_length);
             return Err(Error::TooLong { index, tokens, max_length });

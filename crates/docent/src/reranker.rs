@@ -1,7 +1,7 @@
 //! A query and documents in, scores out.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use docent_kernels::{Isa, ThreadPool};
 use docent_models::{Description, Model, ScoreKind};
@@ -120,6 +120,14 @@ impl Score {
 }
 
 impl RankedDocument {
+    /// This document with another piece of it: its score is that of the better.
+    #[must_use]
+    pub fn joined(self, piece: RankedDocument) -> RankedDocument {
+        let (tokens, dropped) = (self.tokens + piece.tokens, self.dropped + piece.dropped);
+        let better = if piece.raw > self.raw { piece } else { self };
+        RankedDocument { tokens, dropped, ..better }
+    }
+
     /// The order of a ranking: the better first, of equals the earlier.
     pub fn best_first(&self, other: &Self) -> std::cmp::Ordering {
         other.raw.total_cmp(&self.raw).then(self.index.cmp(&other.index))
@@ -144,6 +152,17 @@ impl PreparedDocument {
     /// Tokens that the model will read: query, document, special tokens and prompt; of all windows together.
     pub fn tokens(&self) -> usize {
         self.pieces.iter().map(|piece| piece.pair.ids.len()).sum()
+    }
+
+    /// In how many pieces the model will read it: one, or as many as there are windows.
+    pub fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Each piece as if it were the document; [`RankedDocument::joined`] puts together what becomes of them.
+    pub fn into_pieces(self) -> impl Iterator<Item = PreparedDocument> {
+        let PreparedDocument { index, pieces, raw } = self;
+        pieces.into_iter().map(move |piece| PreparedDocument { index, pieces: vec![piece], raw })
     }
 }
 
@@ -241,15 +260,13 @@ impl Reranker {
         let least = self.tokenizer().pair_special_token_count() + 2;
         let max_length = self.engine.max_length(options.max_length, self.settings.max_length, least)?;
         let reader = self.reader(query, max_length, options)?;
-        let cells: Vec<OnceLock<_>> = documents.iter().map(|_| OnceLock::new()).collect();
-        let one = |index: usize| reader.pieces(documents[index].as_ref(), options.long_documents);
-        self.engine.threads().run(documents.len(), |index, _| {
-            cells[index].get_or_init(|| one(index));
+        let bytes = documents.iter().map(|document| document.as_ref().len() + query.len()).sum();
+        let read = self.engine.tokenize(documents.len(), 1, bytes, |index| {
+            reader.pieces(documents[index].as_ref(), options.long_documents)
         });
-        let cells = cells.into_iter().enumerate();
-        cells
-            .map(|(index, cell)| {
-                let pieces = cell.into_inner().unwrap_or_else(|| one(index));
+        read.into_iter()
+            .enumerate()
+            .map(|(index, pieces)| {
                 let pieces = pieces.map_err(|source| Error::Tokenize { index, source })?;
                 Ok(PreparedDocument { index, pieces, raw: options.raw })
             })

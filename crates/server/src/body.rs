@@ -62,19 +62,21 @@ fn missing_field(error: &str) -> Option<&str> {
 /// Values of a request: token ids are the most that there is use for. Each may take some fifty bytes of memory, and be one of the body.
 const MOST_VALUES: usize = 1 << 20;
 
-/// Values of a JSON text in lists and objects, or a few more: commas outside of strings.
+/// Values of a JSON text in lists and objects by the memory that they take: commas and brackets outside of strings.
 fn values(json: &[u8]) -> usize {
-    let (mut commas, mut in_string, mut escaped) = (0, false, false);
+    let (mut weight, mut in_string, mut escaped) = (0, false, false);
     for &byte in json {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if in_string => escaped = true,
             b'"' => in_string = !in_string,
-            b',' if !in_string => commas += 1,
+            b',' | b'[' if !in_string => weight += 1,
+            // A map begins with room for several entries.
+            b'{' if !in_string => weight += 12,
             _ => {}
         }
     }
-    commas + 1
+    weight + 1
 }
 
 /// A body that [`receive`] has read before; within a server's layers it is there already.
@@ -246,9 +248,9 @@ mod tests {
 
     #[test]
     fn values_are_counted_outside_of_strings() {
-        assert_eq!(values(b"[]"), 1);
-        assert_eq!(values(br#"{"a": [1, 2, 3], "b": "x, y, \", z"}"#), 4);
-        assert_eq!(values(br#"["\\", ",", "\\\"," ]"#), 3);
+        assert_eq!(values(b"[]"), 2);
+        assert_eq!(values(br#"{"a": [1, 2, 3], "b": "x, y, \", z"}"#), 17);
+        assert_eq!(values(br#"["\\", ",", "\\\"," ]"#), 4);
     }
 
     #[test]

@@ -116,6 +116,17 @@ impl Limits {
     }
 
     /// # Errors
+    /// If so many bytes would be tokenized: more than bodies have, because a `field` is read with every text.
+    pub(crate) fn check_work(&self, bytes: usize, field: &str) -> Result<(), Failure> {
+        let most = self.body_bytes.saturating_mul(2);
+        if bytes > most {
+            let message = format!("`{field}` is read with every text, which makes more than {most} bytes; shorten it");
+            return Err(Failure::new(FailureKind::TooManyTokens, message).about(field));
+        }
+        Ok(())
+    }
+
+    /// # Errors
     /// If a request has too many tokens.
     pub(crate) fn check_tokens(&self, tokens: usize) -> Result<(), Failure> {
         if tokens > self.request_tokens {

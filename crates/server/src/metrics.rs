@@ -45,7 +45,6 @@ pub(crate) struct Watch<'a> {
     metrics: &'a Metrics,
     task: Task,
     method: &'static str,
-    items: usize,
     ended: bool,
 }
 
@@ -53,6 +52,8 @@ pub(crate) struct Watch<'a> {
 pub(crate) trait Finished {
     /// Where the time went.
     fn timings(&self) -> Timings;
+    /// What is wrong with the first item that failed, if one did.
+    fn failure(&self) -> Option<&Failure>;
     /// Tokens of each item.
     fn lengths(&self) -> Vec<usize>;
 }
@@ -121,7 +122,7 @@ impl Metrics {
         self.requests.with_label_values(&[method]).inc();
         self.of(task).count.inc_by(items as u64);
         self.queue_size.inc();
-        Watch { metrics: self, task, method, items, ended: false }
+        Watch { metrics: self, task, method, ended: false }
     }
 
     /// A request is turned away before it comes to a call.
@@ -149,9 +150,12 @@ impl Watch<'_> {
         self.ended = true;
         match &result {
             Ok(finished) => {
-                self.metrics.successes.with_label_values(&[self.method]).inc();
+                match finished.failure() {
+                    None => self.metrics.successes.with_label_values(&[self.method]).inc(),
+                    Some(failure) => self.metrics.refused(failure.kind),
+                }
                 let task = self.metrics.of(self.task);
-                task.success.inc_by(self.items as u64);
+                task.success.inc_by(finished.lengths().len() as u64);
                 let timings = finished.timings();
                 self.metrics.request.observe(timings);
                 task.phases.observe(timings);

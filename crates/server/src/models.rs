@@ -1,7 +1,7 @@
 //! The models that are served: by which names, and which of them are in memory.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
 use docent::hub::{Hub, Silent};
@@ -59,13 +59,20 @@ pub struct ModelInfo {
     pub since: SystemTime,
 }
 
-/// The models of a server.
+/// The models of a server. Cheap to clone.
+#[derive(Clone)]
 pub struct Models {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     config: ModelsConfig,
     slots: Mutex<Vec<Arc<Slot>>>,
     ready: AtomicBool,
     /// Counts uses, to tell which model was not used for the longest time.
     uses: AtomicU64,
+    /// Held while a model is loaded: one at a time, so that each sees what memory the others take.
+    loading: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// One model, in memory or not.
@@ -74,16 +81,30 @@ struct Slot {
     options: OpenOptions,
     since: SystemTime,
     last_use: AtomicU64,
-    task: Mutex<Option<Task>>,
-    /// Held while the model is loaded, so that it is loaded once.
-    loaded: tokio::sync::Mutex<Option<Loaded>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    loaded: Option<Loaded>,
+    /// What was unloaded, and may live on in requests that still wait for it.
+    unloaded: Option<Unloaded>,
+    /// What the model is for, once it was loaded.
+    task: Option<Task>,
+}
+
+/// A model that requests may still have.
+enum Unloaded {
+    Embedder(Weak<Served<Embedder>>),
+    Reranker(Weak<Served<Reranker>>),
 }
 
 impl Models {
     /// Models that [`load`](Self::load) loads; until it has, only what is loaded already is to be had.
     pub fn new(config: ModelsConfig) -> Self {
         let slots = config.models.iter().map(|named| Arc::new(Slot::new(named.clone(), config.open.clone()))).collect();
-        Models { config, slots: Mutex::new(slots), ready: AtomicBool::new(false), uses: AtomicU64::new(0) }
+        let (ready, uses, loading) = Default::default();
+        Models { shared: Arc::new(Shared { config, slots: Mutex::new(slots), ready, uses, loading }) }
     }
 
     /// Loads those that are always served, in the order in which they were named.
@@ -91,27 +112,26 @@ impl Models {
     /// # Errors
     /// If one cannot be had or used.
     pub async fn load(&self) -> Result<(), Failure> {
-        for slot in self.slots() {
+        for slot in self.shared.slots() {
             self.loaded(&slot).await?;
         }
-        self.ready.store(true, Ordering::Release);
+        self.shared.ready.store(true, Ordering::Release);
         Ok(())
     }
 
     /// Whether all that are always served have been loaded.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+        self.shared.ready.load(Ordering::Acquire)
     }
 
     /// The models, those that are always served first.
     pub fn list(&self) -> Vec<ModelInfo> {
-        self.slots().iter().map(|slot| slot.info()).collect()
+        self.shared.slots().iter().map(|slot| slot.info()).collect()
     }
 
     /// The model of this name if it is in memory, to be described: that is no use of it.
     pub fn in_memory(&self, name: &str) -> Option<Loaded> {
-        let slot = self.slots().into_iter().find(|slot| slot.named.name == name)?;
-        slot.loaded.try_lock().ok()?.clone()
+        self.shared.known(name)?.in_memory()
     }
 
     /// The model of this name, or the first that embeds.
@@ -142,8 +162,8 @@ impl Models {
     /// If there is none, or it cannot be loaded.
     pub async fn any(&self, name: Option<&str>) -> Result<Loaded, Failure> {
         match name {
-            Some(name) => self.asked(&self.slot(name)?).await,
-            None => match self.slots().first() {
+            Some(name) => self.asked(&self.slot(name).await?).await,
+            None => match self.shared.slots().first() {
                 Some(slot) => self.asked(slot).await,
                 None => Err(Failure::new(FailureKind::UnknownModel, "no model is served")),
             },
@@ -152,9 +172,9 @@ impl Models {
 
     async fn find(&self, name: Option<&str>, task: Task) -> Result<Loaded, Failure> {
         if let Some(name) = name {
-            return self.asked(&self.slot(name)?).await;
+            return self.asked(&self.slot(name).await?).await;
         }
-        let slots = self.slots();
+        let slots = self.shared.slots();
         for slot in &slots {
             // What a model is shows when it is loaded; a configured one always was.
             if slot.task().is_none_or(|of_slot| of_slot == task) {
@@ -170,27 +190,23 @@ impl Models {
     }
 
     /// The slot of a name: one of the configured names, or on demand that of a model of the catalogue that is on this machine.
-    fn slot(&self, name: &str) -> Result<Arc<Slot>, Failure> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        // Ollama's clients add a tag to every name.
-        let plain = name.strip_suffix(":latest").unwrap_or(name);
-        if let Some(slot) = slots.iter().find(|slot| slot.named.name.eq_ignore_ascii_case(plain)) {
-            return Ok(Arc::clone(slot));
+    async fn slot(&self, name: &str) -> Result<Arc<Slot>, Failure> {
+        if let Some(slot) = self.shared.known(name) {
+            return Ok(slot);
         }
-        if let Some(entry) = catalog::find(plain).filter(|_| self.config.on_demand) {
-            if let Some(slot) = slots.iter().find(|slot| slot.named.name == entry.name) {
-                return Ok(Arc::clone(slot));
-            }
-            let model: Result<ModelRef, _> = entry.name.parse();
-            let options = OpenOptions { offline: true, ..self.config.open.clone() };
-            let here = |model: &ModelRef| Hub::from_env().offline(true).cached(model, options.quant).is_some();
-            if let Some(model) = model.ok().filter(here) {
-                let slot = Arc::new(Slot::new(NamedModel { name: entry.name.clone(), model }, options));
-                slots.push(Arc::clone(&slot));
-                return Ok(slot);
+        let on_demand = self.shared.config.on_demand;
+        let entry = catalog::find(plain(name)).filter(|entry| on_demand && entry.kind != catalog::Kind::Expander);
+        if let Some(entry) = entry {
+            let named = NamedModel { name: entry.name.clone(), model: ModelRef::Name(entry.name.clone()) };
+            let options = OpenOptions { offline: true, ..self.shared.config.open.clone() };
+            let (model, quant) = (named.model.clone(), options.quant);
+            // A file that was never looked at is read to its end.
+            let here = move || Hub::from_env().offline(true).cached(&model, quant).is_some();
+            if tokio::task::spawn_blocking(here).await.unwrap_or(false) {
+                return Ok(self.shared.add(named, options));
             }
         }
-        let message = format!("the model `{name}` is not served; there are: {}", names(&slots));
+        let message = format!("the model `{name}` is not served; there are: {}", names(&self.shared.slots()));
         Err(Failure::new(FailureKind::UnknownModel, message).about("model"))
     }
 
@@ -198,69 +214,108 @@ impl Models {
     /// sends requests is to see from the answer that another server would do better.
     async fn asked(&self, slot: &Arc<Slot>) -> Result<Loaded, Failure> {
         if !self.is_ready() {
-            let loaded = slot.loaded.try_lock().ok().and_then(|loaded| loaded.clone());
             let name = &slot.named.name;
             let unready =
                 || Failure::new(FailureKind::Unready, format!("the model `{name}` is being loaded; try again soon"));
-            return loaded.ok_or_else(unready);
+            return slot.in_memory().ok_or_else(unready);
         }
         self.loaded(slot).await
     }
 
     async fn loaded(&self, slot: &Arc<Slot>) -> Result<Loaded, Failure> {
-        slot.last_use.store(self.uses.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-        let mut loaded = slot.loaded.lock().await;
-        if let Some(loaded) = &*loaded {
-            return Ok(loaded.clone());
+        slot.last_use.store(self.shared.uses.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        if let Some(loaded) = slot.in_memory() {
+            return Ok(loaded);
         }
-        self.make_room(slot).await;
-        let (named, options, warm) = (slot.named.clone(), slot.options.clone(), self.config.warm);
+        let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(slot));
+        // A task of its own: what is begun is of use to the next, also when this client goes away.
+        let load = tokio::spawn(async move {
+            let turn = Arc::clone(&shared.loading).lock_owned().await;
+            let load = move || {
+                let _turn = turn;
+                shared.load(&slot)
+            };
+            tokio::task::spawn_blocking(load).await
+        });
+        match load.await {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(error)) | Err(error) => {
+                Err(Failure::new(FailureKind::Backend, format!("the model could not be loaded: {error}")))
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn slots(&self) -> Vec<Arc<Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The slot that requests know by this name.
+    fn known(&self, name: &str) -> Option<Arc<Slot>> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.iter().find(|slot| slot.named.name.eq_ignore_ascii_case(plain(name))).cloned()
+    }
+
+    /// A slot for a model of the catalogue, if there is none that has it under whatever name.
+    fn add(&self, named: NamedModel, options: OpenOptions) -> Arc<Slot> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.iter().find(|slot| slot.named.model == named.model) {
+            return Arc::clone(slot);
+        }
+        let slot = Arc::new(Slot::new(named, options));
+        slots.push(Arc::clone(&slot));
+        slot
+    }
+
+    /// Loads a model, unless another request has done it meanwhile. What cannot be loaded is not offered any more, if nobody configured it.
+    fn load(&self, slot: &Arc<Slot>) -> Result<Loaded, Failure> {
+        if let Some(loaded) = slot.in_memory() {
+            return Ok(loaded);
+        }
+        self.make_room(slot);
         let start = Instant::now();
-        let opened = tokio::task::spawn_blocking(move || open(&named, &options, warm)).await;
-        let opened =
-            opened.map_err(|error| Failure::new(FailureKind::Backend, format!("loading failed: {error}")))??;
-        tracing::info!(
-            model = slot.named.name,
-            bytes = opened.bytes(),
-            milliseconds = start.elapsed().as_millis(),
-            "loaded"
-        );
-        *slot.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened.task());
-        *loaded = Some(opened.clone());
+        let opened = open(&slot.named, &slot.options, self.config.warm).inspect_err(|failure| {
+            tracing::warn!("{failure}");
+            if !self.config.models.contains(&slot.named) {
+                let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+                slots.retain(|other| !Arc::ptr_eq(other, slot));
+            }
+        })?;
+        let (bytes, milliseconds) = (opened.bytes(), start.elapsed().as_millis());
+        tracing::info!(model = slot.named.name, bytes, milliseconds, "loaded");
+        let mut state = slot.state();
+        state.task = Some(opened.task());
+        state.loaded = Some(opened.clone());
         Ok(opened)
     }
 
-    /// Unloads what was not used for the longest time until the new model fits, going by the size of its file or by what it took before.
-    async fn make_room(&self, new: &Arc<Slot>) {
+    /// Unloads what was not used for the longest time until the new model fits, going by the size of its file. What requests still wait
+    /// for lives on until they are done, and counts.
+    fn make_room(&self, new: &Arc<Slot>) {
         let Some(most) = self.config.memory else { return };
+        let others: Vec<Arc<Slot>> = self.slots().into_iter().filter(|slot| !Arc::ptr_eq(slot, new)).collect();
         let needed = new.expected_bytes();
         loop {
-            let mut taken = needed;
-            let mut oldest: Option<Arc<Slot>> = None;
-            for slot in self.slots() {
-                if Arc::ptr_eq(&slot, new) {
-                    continue;
-                }
-                // One that is being loaded is in use.
-                let Ok(loaded) = slot.loaded.try_lock() else { continue };
-                let Some(model) = &*loaded else { continue };
-                taken += model.bytes();
-                drop(loaded);
-                let older =
-                    |than: &Arc<Slot>| slot.last_use.load(Ordering::Relaxed) < than.last_use.load(Ordering::Relaxed);
-                if oldest.as_ref().is_none_or(older) {
-                    oldest = Some(slot);
-                }
+            let taken = needed + others.iter().map(|slot| slot.bytes()).sum::<u64>();
+            let loaded = others.iter().filter(|slot| slot.state().loaded.is_some());
+            let Some(oldest) = loaded.min_by_key(|slot| slot.last_use.load(Ordering::Relaxed)) else { return };
+            if taken <= most {
+                return;
             }
-            let Some(oldest) = oldest.filter(|_| taken > most) else { return };
-            // Requests that still wait for it keep it until they are done.
-            oldest.loaded.lock().await.take();
+            let mut state = oldest.state();
+            state.unloaded = state.loaded.take().map(Loaded::downgrade);
             tracing::info!(model = oldest.named.name, "unloaded to make room");
         }
     }
+}
 
-    fn slots(&self) -> Vec<Arc<Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).clone()
+impl Unloaded {
+    fn upgrade(&self) -> Option<Loaded> {
+        match self {
+            Unloaded::Embedder(served) => served.upgrade().map(Loaded::Embedder),
+            Unloaded::Reranker(served) => served.upgrade().map(Loaded::Reranker),
+        }
     }
 }
 
@@ -270,6 +325,13 @@ impl Loaded {
         match self {
             Loaded::Embedder(_) => Task::Embed,
             Loaded::Reranker(_) => Task::Rerank,
+        }
+    }
+
+    fn downgrade(self) -> Unloaded {
+        match self {
+            Loaded::Embedder(served) => Unloaded::Embedder(Arc::downgrade(&served)),
+            Loaded::Reranker(served) => Unloaded::Reranker(Arc::downgrade(&served)),
         }
     }
 
@@ -317,17 +379,37 @@ impl Loaded {
 
 impl Slot {
     fn new(named: NamedModel, options: OpenOptions) -> Self {
-        let (last_use, task, loaded) = Default::default();
-        Slot { named, options, since: SystemTime::now(), last_use, task, loaded }
+        let (last_use, state) = Default::default();
+        Slot { named, options, since: SystemTime::now(), last_use, state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The model, if it is in memory: also if it was to be unloaded and some request has kept it.
+    fn in_memory(&self) -> Option<Loaded> {
+        let mut state = self.state();
+        if state.loaded.is_none() {
+            state.loaded = state.unloaded.take().and_then(|unloaded| unloaded.upgrade());
+        }
+        state.loaded.clone()
+    }
+
+    /// Bytes of memory that it takes now.
+    fn bytes(&self) -> u64 {
+        let state = self.state();
+        let kept = || state.unloaded.as_ref().and_then(Unloaded::upgrade);
+        state.loaded.clone().or_else(kept).map_or(0, |loaded| loaded.bytes())
     }
 
     fn task(&self) -> Option<Task> {
-        *self.task.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state().task
     }
 
     fn info(&self) -> ModelInfo {
-        let loaded = self.loaded.try_lock().is_ok_and(|loaded| loaded.is_some());
-        ModelInfo { name: self.named.name.clone(), task: self.task(), loaded, since: self.since }
+        let state = self.state();
+        ModelInfo { name: self.named.name.clone(), task: state.task, loaded: state.loaded.is_some(), since: self.since }
     }
 
     fn expected_bytes(&self) -> u64 {
@@ -366,6 +448,11 @@ fn file_bytes(path: &std::path::Path) -> u64 {
         }
         Err(_) => std::fs::metadata(path).map_or(0, |file| file.len()),
     }
+}
+
+/// A name without the tag that Ollama's clients add to every one.
+fn plain(name: &str) -> &str {
+    name.strip_suffix(":latest").unwrap_or(name)
 }
 
 fn names(slots: &[Arc<Slot>]) -> String {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use docent::{
-    EmbedOptions, Embedder, Embedding, PreparedDocument, PreparedText, RankedDocument, RerankOptions, Reranker,
+    EmbedOptions, Embedder, Embedding, PreparedDocument, PreparedText, Prompt, RankedDocument, RerankOptions, Reranker,
 };
 
 use crate::failure::{Failure, FailureKind};
@@ -196,7 +196,12 @@ impl Service {
         limits.check_items(call.inputs.len(), "input")?;
         let served = models.embedder(call.model.as_deref()).await?;
         let model = Arc::clone(&served);
-        let bytes = call.inputs.iter().map(Input::bytes).sum();
+        let prompt = match &call.options.prompt {
+            Prompt::Text(text) => text.len(),
+            _ => 0,
+        };
+        let bytes = call.inputs.iter().map(|input| input.bytes() + prompt).sum();
+        limits.check_work(bytes, "prompt")?;
         let prepared = beside_the_reactor(bytes, move || prepare(&model.model, call.inputs, &call.options)).await?;
         let tokenization = start.elapsed();
         // Texts that cannot be embedded keep their places.
@@ -210,7 +215,7 @@ impl Service {
                     texts.push(text);
                     places.push(place);
                 }
-                Err(error) => failures.push((place, error.at(first + place).into())),
+                Err(error) => failures.push((place, error.at(first.saturating_add(place)).into())),
             }
         }
         limits.check_tokens(texts.iter().map(PreparedText::tokens).sum())?;
@@ -221,7 +226,7 @@ impl Service {
             while let Some((_, failure)) = failures.next_if(|(failed, _)| *failed < place) {
                 items.push(Err(failure));
             }
-            items.push(output.map_err(|error| error.at(first + place).into()));
+            items.push(output.map_err(|error| error.at(first.saturating_add(place)).into()));
         }
         items.extend(failures.map(|(_, failure)| Err(failure)));
         let (queue, inference) = (done.queue, done.inference);
@@ -245,22 +250,40 @@ impl Service {
         let served = models.reranker(call.model.as_deref()).await?;
         let top_n = call.options.top_n;
         let model = Arc::clone(&served);
-        let bytes = call.query.len() + call.documents.iter().map(String::len).sum::<usize>();
+        // The query is read with every document.
+        let instruction = call.options.instruction.as_ref().map_or(0, String::len);
+        let bytes = call.documents.iter().map(|document| document.len() + call.query.len() + instruction).sum();
+        limits.check_work(bytes, "query")?;
         let prepare = move || model.model.prepare(&call.query, &call.documents, &call.options);
         let prepared = beside_the_reactor(bytes, prepare).await?;
         let tokenization = start.elapsed();
         limits.check_tokens(prepared.iter().map(PreparedDocument::tokens).sum())?;
-        let done = scheduler.run(&served, prepared).await?;
-        let items = done.outputs.into_iter().map(|output| output.map_err(Failure::from)).collect();
+        // Each window by itself: a long document is no reason for others to wait.
+        let windows: Vec<usize> = prepared.iter().map(PreparedDocument::pieces).collect();
+        let pieces = prepared.into_iter().flat_map(PreparedDocument::into_pieces).collect();
+        let done = scheduler.run(&served, pieces).await?;
+        let mut outputs = done.outputs.into_iter();
+        let items = windows.into_iter().map(|count| whole(outputs.by_ref().take(count))).collect();
         let (queue, inference) = (done.queue, done.inference);
         let timings = Timings { total: start.elapsed(), tokenization, queue, inference };
         Ok(Reranked { model: served, items, top_n, timings })
     }
 }
 
+/// What became of a document whose pieces were scored one by one.
+fn whole(mut pieces: impl Iterator<Item = Result<RankedDocument, docent::Error>>) -> Result<RankedDocument, Failure> {
+    let nothing = || Failure::new(FailureKind::Backend, "a document was not scored");
+    let first = pieces.next().ok_or_else(nothing)??;
+    pieces.try_fold(first, |document, piece| Ok(document.joined(piece?)))
+}
+
 impl Finished for Embedded {
     fn timings(&self) -> Timings {
         self.timings
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        self.items.iter().find_map(|item| item.as_ref().err())
     }
 
     fn lengths(&self) -> Vec<usize> {
@@ -271,6 +294,10 @@ impl Finished for Embedded {
 impl Finished for Reranked {
     fn timings(&self) -> Timings {
         self.timings
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        self.items.iter().find_map(|item| item.as_ref().err())
     }
 
     fn lengths(&self) -> Vec<usize> {
@@ -309,7 +336,7 @@ fn prepare(
 }
 
 /// Tokenizes small requests on the spot, which takes some microseconds, and large ones where they hold up no connection.
-async fn beside_the_reactor<T: Send + 'static>(
+pub(crate) async fn beside_the_reactor<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T, docent::Error> + Send + 'static,
 ) -> Result<T, Failure> {

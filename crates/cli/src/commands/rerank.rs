@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::console::{Console, usage};
 use crate::destination::Destination;
+use crate::embeddings::request_length;
 use crate::input::{Id, Input, InputArgs, Text};
 use crate::model::{OpenArgs, VARIABLE_RERANKER, reranker_or_default};
 use crate::server::{Server, ServerArgs};
@@ -95,7 +96,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let options = args.options();
     let mut input = args.input.open()?;
     let mut out = Destination::open(args.output.as_deref(), console)?;
-    let judge = Judge::open(args.model.as_deref(), &args.open, &args.server, console)?;
+    let mut judge = Judge::open(args.model.as_deref(), &args.open, &args.server, console)?;
     let max_length = judge.check(&args.query, &options)?;
 
     let mut documents: Vec<Text> = Vec::new();
@@ -129,13 +130,19 @@ impl Args {
 /// Who scores: a model that this process has opened, or a server.
 enum Judge {
     Model(Box<Reranker>),
-    Server { server: Server, model: Option<String> },
+    Server {
+        server: Server,
+        model: Option<String>,
+        /// Tokens that the model reads of a document with the query.
+        max_length: usize,
+    },
 }
 
 impl Judge {
     fn open(model: Option<&str>, open: &OpenArgs, server: &ServerArgs, console: &Console) -> anyhow::Result<Self> {
         if let Some(url) = &server.server {
-            return Ok(Judge::Server { server: Server::at(url), model: model.map(str::to_owned) });
+            let (server, model) = (Server::at(url), model.map(str::to_owned));
+            return Ok(Judge::Server { server, model, max_length: usize::MAX });
         }
         let model: ModelRef = reranker_or_default(model)?.parse()?;
         let reranker = Reranker::open_with(&model, &open.options(), &console.fetch_progress())?;
@@ -143,14 +150,19 @@ impl Judge {
     }
 
     /// Checks the query and the options, which are no fault of a document, and gives the tokens that the model reads.
-    fn check(&self, query: &str, options: &RerankOptions) -> anyhow::Result<usize> {
+    fn check(&mut self, query: &str, options: &RerankOptions) -> anyhow::Result<usize> {
         match self {
             Judge::Model(reranker) => {
                 reranker.prepare::<&str>(query, &[], options).map_err(option_error)?;
                 Ok(reranker.settings().max_length)
             }
-            Judge::Server { server, model } => {
-                Ok(server.rerank(&request(model, query, &[], options))?.model.max_length)
+            Judge::Server { server, model, max_length } => {
+                let usual = server.rerank(&request(model, query, &[], options))?.model.max_length;
+                *max_length = match options.long_documents {
+                    LongDocuments::Truncate => options.max_length.unwrap_or(usual),
+                    LongDocuments::Windows => usize::MAX,
+                };
+                Ok(usual)
             }
         }
     }
@@ -170,11 +182,13 @@ impl Judge {
                     None => error.into(),
                 })
             }
-            Judge::Server { server, model } => {
+            Judge::Server { server, model, max_length } => {
                 let mut ranked = Vec::with_capacity(documents.len());
                 let all = RerankOptions { top_n: None, ..options.clone() };
-                for (part, documents) in documents.chunks(REQUEST_DOCUMENTS).enumerate() {
-                    let first = part * REQUEST_DOCUMENTS;
+                let mut first = 0;
+                while first < documents.len() {
+                    let rest = &documents[first..];
+                    let documents = &rest[..request_length(rest, *max_length).min(REQUEST_DOCUMENTS)];
                     for document in server.rerank(&request(model, query, documents, &all))?.documents {
                         let document = document.ranked()?;
                         anyhow::ensure!(
@@ -183,6 +197,7 @@ impl Judge {
                         );
                         ranked.push(RankedDocument { index: first + document.index, ..document });
                     }
+                    first += documents.len();
                 }
                 ranked.sort_by(RankedDocument::best_first);
                 ranked.truncate(options.top_n.unwrap_or(usize::MAX));

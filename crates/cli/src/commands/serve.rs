@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -102,13 +103,13 @@ struct LimitArgs {
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = at_least_one())]
     max_connections: usize,
     /// Seconds for a request's head, and between two parts of its body
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().read_timeout.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().read_timeout.as_secs(), value_parser = seconds())]
     read_timeout: u64,
     /// Seconds that a connection may be idle between two requests
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().idle_timeout.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().idle_timeout.as_secs(), value_parser = seconds())]
     idle_timeout: u64,
     /// Seconds that running requests get to finish when the server is told to stop
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().drain.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().drain.as_secs(), value_parser = seconds())]
     drain: u64,
 }
 
@@ -143,15 +144,27 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     for named in &config.models.models {
         let hub = Hub::from_env().offline(config.models.open.offline);
         hub.fetch(&named.model, config.models.open.quant, &console.fetch_progress())?;
+        if serving.is_finished() {
+            return Ok(());
+        }
     }
-    runtime.block_on(service.load())?;
-    let names: Vec<String> = service.models().list().into_iter().map(|model| model.name).collect();
-    tracing::info!(target: "docent_server", "ready: {}", names.join(", "));
-    let mut out = console.out();
-    writeln!(out, "{address}")?;
-    out.flush()?;
-    drop(out);
-    let cut = runtime.block_on(serving).context("the server failed")?;
+    let loading = service.clone();
+    let cut = runtime.block_on(async move {
+        let mut serving = pin!(serving);
+        tokio::select! {
+            loaded = loading.load() => loaded?,
+            cut = &mut serving => return Ok(cut?),
+        }
+        let names: Vec<String> = loading.models().list().into_iter().map(|model| model.name).collect();
+        tracing::info!(target: "docent_server", "ready: {}", names.join(", "));
+        let mut out = console.out();
+        writeln!(out, "{address}")?;
+        out.flush()?;
+        drop(out);
+        anyhow::Ok(serving.await?)
+    })?;
+    // What still tokenizes or loads is for nobody.
+    runtime.shutdown_background();
     anyhow::ensure!(cut == 0, "{cut} connections were cut before their requests were done; --drain gives them longer");
     Ok(())
 }
@@ -169,8 +182,7 @@ impl Args {
         let on_demand = self.on_demand || self.models.is_empty();
         let mut models = self.models;
         if models.is_empty() {
-            let name = model_or_default(None)?;
-            models.push(NamedModel { model: name.parse()?, name });
+            models.push(named_model(&model_or_default(None)?)?);
         }
         for (place, named) in models.iter().enumerate() {
             if models[..place].iter().any(|other| other.name.eq_ignore_ascii_case(&named.name)) {
@@ -252,6 +264,12 @@ fn usual_name(text: &str, model: &ModelRef) -> String {
             let name = path.file_name().map_or_else(|| text.to_owned(), |name| name.to_string_lossy().into_owned());
             name.strip_suffix(".gguf").unwrap_or(&name).to_owned()
         }
+        // An address may have a password in it, which is for nobody else.
+        ModelRef::Url(_) => {
+            let path = text.split(['?', '#']).next().unwrap_or(text);
+            let name = path.rsplit('/').find(|part| !part.is_empty()).unwrap_or("model");
+            name.strip_suffix(".gguf").unwrap_or(name).to_owned()
+        }
         _ => text.strip_prefix("hf:").unwrap_or(text).to_owned(),
     }
 }
@@ -272,6 +290,10 @@ fn size(text: &str) -> Result<u64, String> {
     let number: u64 =
         digits.trim().parse().map_err(|_| "expected a number of bytes, such as 16MiB or 2GB".to_owned())?;
     number.checked_mul(factor).filter(|&bytes| bytes > 0).ok_or_else(|| "out of range".to_owned())
+}
+
+fn seconds() -> RangedU64ValueParser<u64> {
+    RangedU64ValueParser::<u64>::new().range(1..=86_400)
 }
 
 fn at_least_one() -> RangedU64ValueParser<usize> {
@@ -305,5 +327,6 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         assert_eq!(name(file.to_str().unwrap()), "a=b");
         assert_eq!(name("hf:user/repo"), "user/repo");
+        assert_eq!(name("https://user:token@models.example/files/small.gguf?signature=abc"), "small");
     }
 }

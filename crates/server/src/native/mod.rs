@@ -6,13 +6,13 @@
 pub mod wire;
 
 use axum::extract::State;
-use docent::EmbedOptions;
+use docent::{EmbedOptions, RerankOptions};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::body::Json;
 use crate::failure::Failure;
-use crate::service::{EmbedCall, Input, RerankCall, Service};
+use crate::service::{EmbedCall, Input, RerankCall, Service, beside_the_reactor};
 use wire::{EmbedAnswer, EmbedRequest, ModelAnswer, RerankAnswer, RerankRequest, ScoredDocument, TextAnswer};
 
 /// The routes of the dialect.
@@ -58,10 +58,12 @@ async fn rerank(
     State(service): State<Service>,
     Json(request): Json<RerankRequest>,
 ) -> Result<axum::Json<RerankAnswer>, Failure> {
-    let options = request.options.into();
+    let options = RerankOptions::from(request.options);
     let (served, documents) = if request.documents.is_empty() {
         let served = service.models().reranker(request.model.as_deref()).await?;
-        served.model.prepare::<&str>(&request.query, &[], &options)?;
+        let bytes = request.query.len() + options.instruction.as_ref().map_or(0, String::len);
+        let (model, query) = (served.clone(), request.query);
+        beside_the_reactor(bytes, move || model.model.prepare::<&str>(&query, &[], &options)).await?;
         (served, Vec::new())
     } else {
         let (query, documents) = (request.query, request.documents);

@@ -106,9 +106,9 @@ impl<R: Runs> Lane<R> {
         }
     }
 
-    fn fail(&mut self, request_of: impl Fn(&Request<R>) -> bool, failure: &Failure) {
+    fn fail(&mut self, mut fails: impl FnMut(&Request<R>) -> bool, failure: &Failure) {
         for request in std::mem::take(&mut self.requests) {
-            if request_of(&request) {
+            if fails(&request) {
                 let _ = request.reply.send(Err(failure.clone()));
             } else {
                 self.requests.push_back(request);
@@ -149,7 +149,8 @@ impl<R: Runs> Step for Lane<R> {
             }
             Err(error) => {
                 let failure = Failure::new(FailureKind::Backend, error.to_string());
-                self.fail(|request| request.started >= Some(start), &failure);
+                let mut taken = taken.into_iter();
+                self.fail(|_| taken.next().is_some_and(|count| count > 0), &failure);
             }
         }
         tokens
