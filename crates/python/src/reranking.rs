@@ -100,24 +100,6 @@ impl RerankingModel {
         facts.set_item("packed_bytes", reranker.packed_bytes())?;
         Ok(facts)
     }
-
-    /// How many tokens each text has by itself, special tokens included.
-    fn count_tokens<'py>(&self, py: Python<'py>, texts: Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyArray1<i64>>> {
-        let mut texts = Texts::new("texts", texts)?;
-        let reranker = self.reranker.last();
-        let mut counts = Vec::new();
-        while let Some((places, window)) = texts.next_window()? {
-            let count = |(index, text): (usize, &PyBackedStr)| {
-                let ids = reranker.tokenizer().ids(text);
-                ids.map(|ids| number(ids.len()))
-                    .map_err(|source| Error::Tokenize { index: places.start + index, source })
-            };
-            let counted: Result<Vec<i64>, Error> = py.detach(|| window.iter().enumerate().map(count).collect());
-            counts.extend(counted.map_err(|error| exception(py, &error))?);
-            py.check_signals()?;
-        }
-        Ok(counts.into_pyarray(py))
-    }
 }
 
 fn open_reranker(py: Python<'_>, args: &OpenArgs, progress: Option<&Bound<'_, PyAny>>) -> PyResult<Reranker> {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from . import _docent
 from ._progress import FetchProgress, Progress, callback, fetch_callback
@@ -143,13 +143,10 @@ class Reranker:
         import numpy as np
 
         settings = self._options(raw, **options)
-        scores, dropped = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
-        for query, group in itertools.groupby(map(check_pair, itertools.count(), pairs), key=lambda pair: pair[0]):
-            found = self._model.score(query, tuple(document for _, document in group), settings)
-            scores.append(found[0])
-            dropped.append(found[3])
-        warn_of_truncation(np.concatenate(dropped), self._limit(settings), stacklevel=3, what="documents")
-        return np.concatenate(scores)
+        found = [self._model.score(query, documents, settings) for query, documents in _by_query(pairs)]
+        dropped = np.concatenate([np.empty(0, np.int64), *(group[3] for group in found)])
+        warn_of_truncation(dropped, self._limit(settings), stacklevel=3, what="documents")
+        return np.concatenate([np.empty(0, np.float32), *(group[0] for group in found)])
 
     async def arerank(self, query: str, documents: Iterable[str], **options: Any) -> List[RankedDocument]:
         """:meth:`rerank`, without blocking the event loop."""
@@ -235,6 +232,13 @@ def check_pair(index: int, pair: Any) -> Tuple[str, str]:
     if not is_pair:
         raise TypeError(f"pairs[{index}] must be a tuple or list of two str, a query and a document, not {pair!r:.60}")
     return (pair[0], pair[1])
+
+
+def _by_query(pairs: Iterable[Tuple[str, str]]) -> Iterator[Tuple[str, Tuple[str, ...]]]:
+    """Neighbours with the same query, together."""
+    checked = map(check_pair, itertools.count(), pairs)
+    for query, group in itertools.groupby(checked, key=lambda pair: pair[0]):
+        yield query, tuple(document for _, document in group)
 
 
 def _documents(documents: Iterable[str]) -> Tuple[str, ...]:

@@ -5,7 +5,7 @@ Signatures, laziness, order and messages are those of fastembed 0.9. What differ
 * Models are GGUF or safetensors files of the Hugging Face cache, not ONNX files: ``cache_dir`` is ignored with a warning
   (``HF_HOME`` says where the cache is), as are ``providers``, ``cuda`` and ``device_ids``. ``quant=`` chooses the number format:
   ``Q8_0`` by default, ``"original"`` for the weights as published.
-* ``parallel`` asks for threads, which share the model, not for processes.
+* ``parallel`` asks for threads of this process, not for processes.
 * A text that is cut is told of in a ``docent.TruncationWarning``.
 * Sparse, late-interaction and image models are listed, because qdrant-client asks for their names, and raise
   ``NotImplementedError`` when they are opened.

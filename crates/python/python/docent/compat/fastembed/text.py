@@ -141,7 +141,8 @@ class TextEmbedding:
         """The vectors of the documents, one by one and in their order: ``float32`` of shape ``(dim,)``.
 
         A generator: nothing, not even a check of arguments, happens before the first ``next()``, and ``batch_size`` documents are
-        taken at a time. ``parallel`` is the number of threads, 0 for one a processor; ``None`` for those of the constructor.
+        taken at a time. ``parallel`` is the number of threads, 0 for one a processor. With no more than the constructor's, which is
+        what ``None`` stands for, nothing changes; for more the model is opened a second time.
         """
         check_batch_size(batch_size)
         check_iterable(documents, "documents")
@@ -171,6 +172,9 @@ class TextEmbedding:
         return _models.dense() + TextEmbedding._custom
 
     def _embedder(self, threads: Optional[int] = None) -> Embedder:
+        opened = self._embedders.get(None)
+        if threads is not None and opened is not None and threads <= opened.threads:
+            return opened
         if threads not in self._embedders:
             arguments = dict(self._opening)
             if threads is not None:

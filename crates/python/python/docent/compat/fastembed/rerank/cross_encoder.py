@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ...._texts import batches
@@ -104,17 +105,20 @@ class TextCrossEncoder:
             yield from reranker.score_pairs(batch, raw=True).tolist()
 
     def token_count(self, pairs: Iterable[Tuple[str, str]], batch_size: int = 1024, **kwargs: Any) -> int:
-        """How many tokens the model reads of the pairs, special tokens included, in all."""
+        """How many tokens the model reads of the pairs, special tokens included, in all. It reads them to know."""
         reranker = self._reranker()
-        return sum(
-            document.tokens for query, text in pairs for document in reranker.rerank(query, [text], raw=True)
-        )
+        queries = itertools.groupby(pairs, key=lambda pair: pair[0])
+        ranked = (reranker.rerank(query, [text for _, text in group]) for query, group in queries)
+        return sum(document.tokens for documents in ranked for document in documents)
 
     @classmethod
     def _all(cls) -> List[Model]:
         return _models.rerankers() + TextCrossEncoder._custom
 
     def _reranker(self, threads: Optional[int] = None) -> Reranker:
+        opened = self._rerankers.get(None)
+        if threads is not None and opened is not None and threads <= opened.threads:
+            return opened
         if threads not in self._rerankers:
             arguments = dict(self._opening)
             if threads is not None:
