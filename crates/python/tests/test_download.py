@@ -15,6 +15,11 @@ STEP = 64 << 10
 class Slow(http.server.BaseHTTPRequestHandler):
     """A server that takes some seconds for a file."""
 
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(SIZE))
+        self.end_headers()
+
     def do_GET(self):
         self.send_response(200)
         self.send_header("Content-Length", str(SIZE))
@@ -50,13 +55,11 @@ def test_progress_and_what_it_raises(address, script, tmp_path):
             seen.append((done, total))
             if done > 0:
                 raise Enough
-        begin = time.monotonic()
         try:
             docent.Embedder({address!r}, progress=progress)
         except Enough:
             print("ended")
-        assert time.monotonic() - begin < 4, "the wait ends, not the download"
-        assert seen == sorted(seen) and seen[-1][0] > 0 and seen[-1][1] == {SIZE}, seen
+        assert seen == sorted(seen) and 0 < seen[-1][0] < {SIZE} == seen[-1][1], seen
         """
     )
     assert outcome.stdout == "ended\n" and outcome.returncode == 0, outcome.stderr
