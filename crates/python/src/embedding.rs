@@ -1,6 +1,7 @@
 //! An embedding model, as Python's class.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use docent::tokenizer::TruncationSide;
 use docent::{EmbedOptions, Embedder, Embedding, Error, ModelRef, ModelSettings, Pooling, SettingFrom};
@@ -68,7 +69,9 @@ impl EmbeddingModel {
         let mut made = Vectors::new(options.dim.unwrap_or(embedder.settings().dim(pooling)));
         made.expect(count, pooling)?;
         while let Some((places, window)) = texts.next_window()? {
+            let begin = Instant::now();
             let embeddings = py.detach(|| embed_window(&embedder, &window, &options, places.start));
+            texts.took(begin.elapsed());
             for embedding in embeddings.map_err(|error| exception(py, &error))? {
                 made.push(py, embedding, pooling)?;
             }

@@ -1,5 +1,7 @@
 //! A reranker, as Python's class.
 
+use std::time::Instant;
+
 use docent::{Error, ModelRef, RankedDocument, RerankOptions, Reranker, Score, ScoreKind};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
@@ -13,8 +15,7 @@ use crate::options::{OpenArgs, RerankArgs};
 use crate::process::PerProcess;
 use crate::texts::Texts;
 
-/// Documents between two looks for signals: rerankers of the larger kind read some documents a second. What all documents
-/// of a query begin with is computed once a window.
+/// Documents between two looks for signals at most. What all documents of a query begin with is computed once a window.
 const WINDOW_DOCUMENTS: usize = 64;
 
 /// A model that scores documents for a query, ready to run.
@@ -69,7 +70,9 @@ impl RerankingModel {
         let mut scored = Scores::default();
         scored.expect(count)?;
         while let Some((places, window)) = documents.next_window()? {
+            let begin = Instant::now();
             let ranked = py.detach(|| score_window(&reranker, &query, &window, &options, places.start));
+            documents.took(begin.elapsed());
             let mut ranked = ranked.map_err(|error| exception(py, &error))?;
             ranked.sort_by_key(|document| document.index);
             ranked.iter().for_each(|document| scored.push(document));

@@ -1,14 +1,24 @@
 //! Texts as they come from Python, in the windows in which they are computed.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use pyo3::exceptions::{PyTypeError, PyUnicodeEncodeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
-/// Texts of a window at most: enough to use every thread well, few enough that signals are not kept waiting.
+/// Texts of a window at most: enough to use every thread well.
 const WINDOW_TEXTS: usize = 512;
+
+/// Texts of the first window; how long it takes decides about the next.
+const FIRST_TEXTS: usize = 64;
+
+/// Texts of a window at least, unless there are no more.
+const LEAST_TEXTS: usize = 8;
+
+/// What a window should take, so that signals are not kept waiting: models differ by a factor of a thousand.
+const WINDOW_TIME: Duration = Duration::from_secs(1);
 
 /// Bytes of UTF-8 of a window, the text aside that goes beyond.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -17,7 +27,9 @@ const WINDOW_BYTES: usize = 1 << 20;
 pub(crate) struct Texts<'py> {
     what: &'static str,
     texts: Bound<'py, PyTuple>,
+    /// Texts of the next window, and of any.
     window: usize,
+    most: usize,
     done: usize,
 }
 
@@ -29,12 +41,21 @@ impl<'py> Texts<'py> {
                 return Err(not_a_str(what, index, &item.to_owned()));
             }
         }
-        Ok(Texts { what, texts, window: WINDOW_TEXTS, done: 0 })
+        Ok(Texts { what, texts, window: FIRST_TEXTS, most: WINDOW_TEXTS, done: 0 })
     }
 
     /// Makes the windows smaller, for work that takes longer.
-    pub(crate) fn in_windows_of(self, window: usize) -> Self {
-        Texts { window, ..self }
+    pub(crate) fn in_windows_of(self, most: usize) -> Self {
+        Texts { window: self.window.min(most), most, ..self }
+    }
+
+    /// Fits the next window to the time that the last one took.
+    pub(crate) fn took(&mut self, time: Duration) {
+        if time > WINDOW_TIME {
+            self.window = (self.window / 2).max(LEAST_TEXTS);
+        } else if time < WINDOW_TIME / 4 {
+            self.window = (self.window * 2).min(self.most);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -140,7 +140,7 @@ class Embedder:
             OptionError: (a ``ValueError``) an option out of range.
             TextTooLongError: (a ``ValueError``) with ``truncate="error"``.
             UnicodeEncodeError: (a ``ValueError``) half of a surrogate pair in a text.
-            KeyboardInterrupt: within some hundred texts of Ctrl-C.
+            KeyboardInterrupt: a second or so after Ctrl-C.
 
         Warns:
             TruncationWarning: some texts were longer than the model takes; :meth:`embed_detailed` says which.
