@@ -13,7 +13,7 @@ STEP = 64 << 10
 
 
 class Slow(http.server.BaseHTTPRequestHandler):
-    """A server that takes some seconds for a file."""
+    """A server that takes a dozen seconds for a file."""
 
     def do_HEAD(self):
         self.send_response(200)
@@ -27,7 +27,7 @@ class Slow(http.server.BaseHTTPRequestHandler):
         try:
             self.wfile.write(b"GGUF" + bytes(STEP - 4))
             for _ in range(SIZE // STEP - 1):
-                time.sleep(0.05)
+                time.sleep(0.1)
                 self.wfile.write(bytes(STEP))
         except OSError:
             pass  # who asked has gone
@@ -76,7 +76,7 @@ def test_ctrl_c(address, script, tmp_path):
             docent.Embedder({address!r})
         except KeyboardInterrupt:
             print("interrupted")
-        assert time.monotonic() - begin < 4
+        assert time.monotonic() - begin < 10
         """
     )
     assert outcome.stdout == "interrupted\n" and outcome.returncode == 0, outcome.stderr
