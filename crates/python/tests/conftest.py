@@ -13,6 +13,9 @@ import pytest
 
 import docent
 
+# Packages that the tests use would report to their makers.
+os.environ.update(ANONYMIZED_TELEMETRY="False", HAYSTACK_TELEMETRY_ENABLED="False", RAY_USAGE_STATS_ENABLED="0")
+
 FIXTURES = Path(__file__).resolve().parents[3] / "fixtures"
 
 #: A BERT of 2 layers and 96 components, with prompts for queries and documents; texts are cut at 96 tokens.

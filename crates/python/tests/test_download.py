@@ -69,6 +69,7 @@ def test_ctrl_c(address, script, tmp_path):
     outcome = script(
         f"""
         import signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
         os.environ["DOCENT_CACHE"] = {str(tmp_path)!r}
         threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         begin = time.monotonic()
