@@ -35,6 +35,9 @@ struct Judged {
     grades: HashMap<String, f64>,
 }
 
+/// A way to search for a query.
+type Search<'a> = Box<dyn Fn(&Judged) -> SearchResults + 'a>;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let option = |name: &str| arguments.iter().position(|a| a == name).map(|at| arguments[at + 1].clone());
@@ -66,7 +69,7 @@ fn main() {
     let models = Models { embedder: Some(&embedder), reranker: None };
     let ranks = SearchOptions { fusion: Fusion::ReciprocalRanks, ..options.clone() };
     let plain = |query: &Judged| Query::plain(query.text.as_str());
-    let mut searches: Vec<(&str, Box<dyn Fn(&Judged) -> SearchResults + '_>)> = vec![
+    let mut searches: Vec<(&str, Search<'_>)> = vec![
         ("keyword", Box::new(|query| index.search_keywords(&query.text.replace('"', " "), &options).unwrap())),
         ("vector", Box::new(|query| index.search_meaning(&query.text, &embedder, &options).unwrap())),
         ("hybrid", Box::new(|query| index.search(&plain(query), models, &options).unwrap())),

@@ -33,8 +33,9 @@
 //!
 //! # Scores
 //!
-//! A score says how much what was measured of a document speaks for its being relevant: 0.5 if it is as usual for documents that answer a
-//! question as for any document of the collection, more if it is more usual for those that do. It is the same scale in the three
+//! A score says how much what was measured of a document speaks for its being relevant: 0.5 if it is five times as usual for documents that
+//! answer a question as for any document of the collection, more if it is more usual for those that do. (It is the probability of
+//! being relevant if one document in six was, before anything was measured.) It is the same scale in the three
 //! searches, and depends on the question and the document, not on which others were found:
 //!
 //! - **Words**: FTS5's BM25 divided by the most that it could be, were all the query's words in the document endlessly often: the part of the query's information

@@ -17,8 +17,8 @@ const ALL_VECTORS: usize = 500;
 const FEW: usize = 5;
 const MANY: usize = 20;
 
-/// The least score of results by meaning alone, which finds something for every question.
-const LEAST_MEANING: f64 = 0.3;
+/// The least score of results by meaning alone, which finds something for every question. For the default model it is that of a cosine of 0.3.
+const LEAST_MEANING: f64 = 0.15;
 
 /// What all searches are told.
 #[derive(Debug, clap::Args)]

@@ -23,6 +23,10 @@ pub struct Evidence {
 /// Added to a coverage before its logarithm is taken, so that a document without the words has some score.
 const NO_WORDS: f64 = 0.01;
 
+/// The logarithm of the odds that a document is not relevant, before anything is measured: five to one. The regression knows even odds; of
+/// all documents of a collection far fewer are relevant, but of those near the top of a list, some. It moves all scores alike.
+const AGAINST: f64 = 1.609;
+
 /// Constant, and what the logarithm of the coverage counts.
 const KEYWORDS: [f64; 2] = [3.567, 1.216];
 /// Constant, and what a deviation counts.
@@ -32,17 +36,17 @@ const BOTH: [f64; 3] = [-0.200, 0.710, 0.400];
 
 /// The relevance of a document of which the coverage is known.
 pub fn relevance_of_keywords(coverage: f64) -> f64 {
-    logistic(KEYWORDS[0] + KEYWORDS[1] * (coverage + NO_WORDS).ln())
+    logistic(KEYWORDS[0] - AGAINST + KEYWORDS[1] * (coverage + NO_WORDS).ln())
 }
 
 /// The relevance of a document of which the deviations are known.
 pub fn relevance_of_meaning(deviations: f64) -> f64 {
-    logistic(MEANING[0] + MEANING[1] * deviations)
+    logistic(MEANING[0] - AGAINST + MEANING[1] * deviations)
 }
 
 /// The relevance of a document of which both are known.
 pub fn relevance_of_both(coverage: f64, deviations: f64) -> f64 {
-    logistic(BOTH[0] + BOTH[1] * (coverage + NO_WORDS).ln() + BOTH[2] * deviations)
+    logistic(BOTH[0] - AGAINST + BOTH[1] * (coverage + NO_WORDS).ln() + BOTH[2] * deviations)
 }
 
 impl Evidence {

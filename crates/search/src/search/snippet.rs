@@ -176,7 +176,7 @@ mod tests {
         fn any_text_has_a_snippet(text in "[a-cé\\n ]{0,200}", word in "[a-c]{1,2}", limit in 0usize..50, cut in 0usize..200) {
             let at = text.floor_char_boundary(cut.min(text.len()));
             for passage in [None, Some(at..text.len()), Some(0..at)] {
-                let found = snippet(&text, &[word.clone()], &[], passage, limit);
+                let found = snippet(&text, std::slice::from_ref(&word), &[], passage, limit);
                 prop_assert_eq!(found.before + found.lines + found.after, text.split('\n').count());
                 prop_assert!(found.text.chars().count() <= limit.max(3));
             }
