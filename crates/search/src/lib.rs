@@ -80,9 +80,9 @@
 //!
 //! # Vectors
 //!
-//! A vector is a factor and a signed byte for each component: 388 bytes for 384 components. The order that they give differs
-//! from that of floats by less than any judged collection can see (`docs/quality.md`). All are looked at for each query
-//! ([`docent_kernels::nearest`]), so there is nothing to build or to tune, and a search in a small collection is as exact as in all.
+//! A vector is a factor and a signed byte for each component: 388 bytes for 384 components, a quarter of what floats take in the file, in
+//! memory and in the time to look at them. Rounding a vector of unit length so moves a cosine by some 0.0005. All vectors are looked at
+//! for each query ([`docent_kernels::nearest`]), so there is nothing to build or to tune, and a search in a small collection is as exact as in all.
 
 mod address;
 mod chunk;
