@@ -17,11 +17,12 @@ const VARIABLE: &str = "DOCENT_INDEX";
 /// The name of the index of those who name none.
 const DEFAULT: &str = "index";
 
+const HELP: &str = "Name of the index, or the path of its file [env: DOCENT_INDEX] [default: index]";
+
 /// Which index.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct IndexArgs {
-    /// Name of the index, or the path of its file [env: DOCENT_INDEX] [default: index]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = HELP)]
     index: Option<String>,
 }
 

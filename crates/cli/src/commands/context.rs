@@ -23,10 +23,11 @@ pub(crate) enum Command {
     Remove(RemoveArgs),
 }
 
+const PLACE: &str = "The place, an address (qmd://notes/work), a path, or / for everything, and the text; without a place, the current folder";
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct AddArgs {
-    /// The place and the text: an address (qmd://notes/work), a path, / for everything; without one, the current folder
-    #[arg(required = true, num_args = 1..=2, value_names = ["PLACE", "TEXT"])]
+    #[arg(required = true, num_args = 1..=2, value_names = ["PLACE", "TEXT"], help = PLACE)]
     place_and_text: Vec<String>,
     #[command(flatten)]
     index: IndexArgs,

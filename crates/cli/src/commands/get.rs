@@ -12,7 +12,7 @@ use crate::results::{Show, harmless, write_several};
 
 /// Print a document, or some lines of it.
 ///
-/// A document is named by its docid (#762e73), its address (qmd://notes/a.md), the end of it, or the path of its file. NAME:10 begins at
+/// A document is named by its docid (#762e73), the address that searches write, the end of it, or the path of its file. NAME:10 begins at
 /// line 10, NAME:10:20 prints 20 lines from there.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GetArgs {
@@ -41,12 +41,11 @@ pub(crate) fn get(args: GetArgs, console: &Console) -> anyhow::Result<()> {
     let text = if args.no_line_numbers { part.text } else { number_lines(&part.text, part.first_line) };
     let mut out = console.out();
     let real = if args.full_path { std::fs::canonicalize(&document.path).ok() } else { None };
-    match real {
-        Some(path) => writeln!(out, "{}", harmless(&path.display().to_string()))?,
-        None => {
-            writeln!(out, "{}{}  {}", harmless(&document.address.to_string()), args.index.suffix(), document.docid)?
-        }
-    }
+    let name = match real {
+        Some(path) => path.display().to_string(),
+        None => format!("{}{}  {}", document.address, args.index.suffix(), document.docid),
+    };
+    writeln!(out, "{}", harmless(&name))?;
     if let Some(context) = &document.context {
         writeln!(out, "Folder Context: {}", harmless(context))?;
     }
@@ -95,8 +94,7 @@ pub(crate) fn multi_get(args: MultiGetArgs, console: &Console) -> anyhow::Result
 /// List collections, or the documents of one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LsArgs {
-    /// A collection, or a folder in one: notes, notes/work, qmd://notes/work
-    #[arg(value_name = "PLACE")]
+    #[arg(value_name = "PLACE", help = "A collection, or a folder in one: notes, notes/work, qmd://notes/work")]
     place: Option<String>,
     #[command(flatten)]
     index: IndexArgs,

@@ -140,8 +140,7 @@ pub(crate) struct QueryArgs {
     /// Results that the reranker reads
     #[arg(short = 'C', long, value_name = "N", default_value_t = 40)]
     candidate_limit: usize,
-    /// The reranker [env: DOCENT_RERANKER]
-    #[arg(long, value_name = "MODEL", conflicts_with = "no_rerank")]
+    #[arg(long, value_name = "MODEL", conflicts_with = "no_rerank", help = "The reranker [env: DOCENT_RERANKER]")]
     reranker: Option<String>,
     /// Do without a reranker
     #[arg(long)]
