@@ -54,7 +54,9 @@ impl Index {
     /// A pattern that is none, or that nothing matches. Names of a list that are not found are in [`Several::errors`].
     pub fn get_several(&self, pattern: &str, max_lines: Option<usize>, max_bytes: usize) -> Result<Several, Error> {
         let mut several = Several::default();
-        let is_glob = pattern.contains(['*', '?', '{', '[']) && !pattern.starts_with("qmd://") || pattern.contains('*');
+        // What follows a `?` in an address names its index.
+        let signs: &[char] = if pattern.starts_with("qmd://") { &['*'] } else { &['*', '?', '{', '['] };
+        let is_glob = pattern.contains(signs);
         let ids: Vec<i64> = if is_glob && parse_docid(pattern).is_none() {
             self.matching(pattern)?
         } else {

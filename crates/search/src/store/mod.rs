@@ -250,6 +250,27 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_is_named_and_takes_nothing_back() {
+        let folder = folder();
+        let store = Store::open(&folder.path().join("i")).unwrap();
+        let insert = |count: usize| {
+            store.write(|transaction| {
+                for _ in 0..count {
+                    let sql = "INSERT INTO contents (hash, text) VALUES (hex(randomblob(16)), ?)";
+                    transaction.execute(sql, ["text ".repeat(1000)])?;
+                }
+                Ok(())
+            })
+        };
+        insert(10).unwrap();
+        // The connection that the next write takes may not make the file larger than this.
+        store.maintain(|c| c.query_row("PRAGMA max_page_count = 200", [], |row| row.get::<_, i64>(0))).unwrap();
+        assert!(matches!(insert(1000), Err(Error::Full { .. })));
+        let count = store.read(|c| Ok(c.query_row("SELECT count(*) FROM contents", [], |row| row.get::<_, i64>(0))?));
+        assert_eq!(count.unwrap(), 10);
+    }
+
+    #[test]
     fn readers_see_the_last_commit_while_another_writes() {
         let folder = folder();
         let store = Store::open(&folder.path().join("i")).unwrap();
