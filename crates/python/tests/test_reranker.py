@@ -86,7 +86,7 @@ def test_bad_input(tiny_reranker):
         (lambda: tiny_reranker.rerank("q", ["a"], top_n=0), docent.OptionError, "top_n must be at least 1"),
         (lambda: tiny_reranker.rerank("q", ["a"], instruction="x"), docent.OptionError, "takes no instruction"),
         (lambda: tiny_reranker.rerank("q", ["a"], long_documents="x"), docent.OptionError, "long_documents must be one of"),
-        (lambda: tiny_reranker.rerank("word " * 500, ["a"]), docent.TextTooLongError, "leaves none of"),
+        (lambda: tiny_reranker.rerank("word " * 500, ["a"]), docent.TextTooLongError, "shorten the query to 127"),
         (lambda: docent.Reranker(TINY), docent.ModelKindError, "not a reranker"),
         (lambda: docent.Embedder(TINY_RERANKER), docent.ModelKindError, "not an embedding model"),
     ):
