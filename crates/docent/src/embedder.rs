@@ -128,7 +128,7 @@ impl Embedder {
 
     /// The vectors of the texts, in their order, as the model's publisher recommends.
     ///
-    /// Vectors have [`embedding_size`](Description::embedding_size) components and unit length. A text longer than the model
+    /// Vectors have [`embedding_size`](crate::Description::embedding_size) components and unit length. A text longer than the model
     /// takes is cut at its end; [`Embedding::dropped`] says by how much.
     ///
     /// # Errors
