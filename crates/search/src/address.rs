@@ -28,7 +28,7 @@ impl Address {
     ///
     /// ```
     /// use docent_search::Address;
-    /// assert_eq!(Address::parse("qmd://notes//work/a.md?index=x"), Some(Address::new("notes", "work/a.md")));
+    /// assert_eq!(Address::parse("qmd://notes//drafts/a.md?index=x"), Some(Address::new("notes", "drafts/a.md")));
     /// assert_eq!(Address::parse("notes/a.md"), None);
     /// ```
     pub fn parse(text: &str) -> Option<Address> {
