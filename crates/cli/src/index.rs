@@ -88,20 +88,7 @@ impl SearchModelArgs {
         if self.model.is_some() || std::env::var_os(crate::model::VARIABLE).is_some_and(|name| !name.is_empty()) {
             return model_or_default(self.model.as_deref());
         }
-        let chosen = index.collections()?.into_iter().map(|status| status.collection);
-        let mut models: Vec<String> = chosen
-            .filter(|collection| collections.is_empty() || collections.contains(&collection.name))
-            .filter_map(|collection| collection.model)
-            .collect();
-        models.sort_unstable();
-        models.dedup();
-        match models.len() {
-            0 => model_or_default(None),
-            1 => Ok(models.remove(0)),
-            _ => {
-                anyhow::bail!("the collections name different models ({}); choose one with --model", models.join(", "))
-            }
-        }
+        index.model_of(collections)?.map_or_else(|| model_or_default(None), Ok)
     }
 
     /// The reranker, if one is named, or the default one if it is on this machine.

@@ -192,6 +192,22 @@ impl Index {
         Ok(removed)
     }
 
+    /// The model that these collections name with one voice, or all collections if none are given; `None` if they name none.
+    ///
+    /// # Errors
+    /// If they name different ones; those of the database.
+    pub fn model_of(&self, collections: &[String]) -> Result<Option<String>, Error> {
+        let all = self.collections()?.into_iter().map(|status| status.collection);
+        let chosen = all.filter(|collection| collections.is_empty() || collections.contains(&collection.name));
+        let mut models: Vec<String> = chosen.filter_map(|collection| collection.model).collect();
+        models.sort_unstable();
+        models.dedup();
+        if models.len() > 1 {
+            return Err(Error::DifferentModels { models });
+        }
+        Ok(models.pop())
+    }
+
     /// A collection by its name.
     ///
     /// # Errors

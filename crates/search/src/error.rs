@@ -152,6 +152,12 @@ pub enum Error {
         /// The models that there are vectors of.
         others: Vec<String>,
     },
+    /// Collections that name different models are searched together.
+    #[error("the collections name different models ({}); choose one with --model", models.join(", "))]
+    DifferentModels {
+        /// The models.
+        models: Vec<String>,
+    },
     /// The model has too few tokens for a chunk.
     #[error("the model {model} reads {max_length} tokens at most, too few for a chunk with its prompt and heading")]
     ShortModel {

@@ -7,6 +7,8 @@
 //! hyde: A node becomes leader when a majority of the others has voted for it.
 //! ```
 
+use serde::{Deserialize, Serialize};
+
 use crate::Error;
 use crate::lexical::LexicalQuery;
 
@@ -17,7 +19,8 @@ const MAX_LINES: usize = 16;
 const MAX_BYTES: usize = 64 << 10;
 
 /// How a line is looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LineKind {
     /// By keyword and by meaning.
     Plain,
@@ -52,7 +55,7 @@ impl LineKind {
 }
 
 /// A line of a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// How it is looked for.
     pub kind: LineKind,
@@ -61,7 +64,7 @@ pub struct Line {
 }
 
 /// A query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Query {
     /// What is looked for; never empty.
     pub lines: Vec<Line>,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use docent::{Embedder, Reranker};
 use rusqlite::{Connection, OptionalExtension};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::collection::{Contexts, all, require};
 use crate::{Address, Error, Index, Query, docid};
@@ -21,7 +21,7 @@ pub use score::{Evidence, relevance_of_both, relevance_of_keywords, relevance_of
 pub use snippet::{Snippet, number_lines};
 
 /// What is wanted of a search.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchOptions {
     /// Results at most.
     pub limit: usize,
@@ -60,7 +60,7 @@ pub struct Models<'m> {
 }
 
 /// What a search found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SearchResults {
     /// Best first.
     pub hits: Vec<Hit>,
@@ -69,7 +69,7 @@ pub struct SearchResults {
 }
 
 /// A part of a search that a deadline cut off.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeftOut {
     /// Nothing was looked for by meaning.
@@ -81,7 +81,7 @@ pub enum LeftOut {
 }
 
 /// A document that was found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Hit {
     /// Its address.
     pub address: Address,

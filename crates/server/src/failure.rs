@@ -37,6 +37,8 @@ pub enum FailureKind {
     WrongModel,
     /// No model of this name is served.
     UnknownModel,
+    /// No document, collection or index of this name.
+    NotFound,
     /// No such route.
     UnknownRoute,
     /// The route takes another method.
@@ -89,7 +91,7 @@ impl FailureKind {
             | FailureKind::TooManyTokens
             | FailureKind::WrongModel => StatusCode::BAD_REQUEST,
             FailureKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            FailureKind::UnknownModel | FailureKind::UnknownRoute => StatusCode::NOT_FOUND,
+            FailureKind::UnknownModel | FailureKind::NotFound | FailureKind::UnknownRoute => StatusCode::NOT_FOUND,
             FailureKind::Method => StatusCode::METHOD_NOT_ALLOWED,
             FailureKind::Unauthorized => StatusCode::UNAUTHORIZED,
             FailureKind::Forbidden => StatusCode::FORBIDDEN,
@@ -125,6 +127,27 @@ impl From<docent::Error> for Failure {
             Error::NoInstruction { .. } => (FailureKind::Invalid, Some("instruction")),
             Error::MaxLength { .. } => (FailureKind::Invalid, Some("max_length")),
             Error::NotAnEmbedder { .. } | Error::NotAReranker { .. } => (FailureKind::WrongModel, Some("model")),
+            _ => (FailureKind::Backend, None),
+        };
+        Failure { kind, message: error.to_string(), field: field.map(str::to_owned) }
+    }
+}
+
+impl From<docent_search::Error> for Failure {
+    fn from(error: docent_search::Error) -> Self {
+        use docent_search::Error;
+        let error = match error {
+            Error::Model(error) => return error.into(),
+            error => error,
+        };
+        let (kind, field) = match &error {
+            Error::Query { .. } => (FailureKind::Invalid, Some("query")),
+            Error::Pattern { .. } => (FailureKind::Invalid, Some("pattern")),
+            Error::Ambiguous { .. } => (FailureKind::Invalid, Some("file")),
+            Error::DifferentModels { .. } | Error::NoVectors { .. } => (FailureKind::Invalid, Some("model")),
+            Error::UnknownCollection { .. } => (FailureKind::NotFound, Some("collections")),
+            Error::NotFound { .. } => (FailureKind::NotFound, Some("file")),
+            Error::Busy { .. } | Error::Locked { .. } => (FailureKind::Overloaded { retry_after: 1 }, None),
             _ => (FailureKind::Backend, None),
         };
         Failure { kind, message: error.to_string(), field: field.map(str::to_owned) }

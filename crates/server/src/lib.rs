@@ -61,6 +61,7 @@ mod models;
 pub mod native;
 mod router;
 mod scheduler;
+mod search;
 mod service;
 mod transport;
 
@@ -72,5 +73,6 @@ pub use guard::{AccessError, KeyFileError, read_keys};
 pub use metrics::Metrics;
 pub use models::{Loaded, ModelInfo, Models, Served, Task};
 pub use router::router;
+pub use search::{Found, Search, SearchCall, SearchModels, Searcher};
 pub use service::{EmbedCall, Embedded, Input, RerankCall, Reranked, Service, Timings};
 pub use transport::{Server, ServerError};

@@ -139,10 +139,7 @@ impl Models {
     /// # Errors
     /// If there is none, it is no embedder, or it cannot be loaded.
     pub async fn embedder(&self, name: Option<&str>) -> Result<Arc<Served<Embedder>>, Failure> {
-        match self.find(name, Task::Embed).await? {
-            Loaded::Embedder(embedder) => Ok(embedder),
-            Loaded::Reranker(reranker) => Err(wrong(&reranker.name, "a reranker", "an embedding model")),
-        }
+        self.find(name, Task::Embed).await?.embedder()
     }
 
     /// The model of this name, or the first that reranks.
@@ -150,10 +147,7 @@ impl Models {
     /// # Errors
     /// As [`embedder`](Self::embedder).
     pub async fn reranker(&self, name: Option<&str>) -> Result<Arc<Served<Reranker>>, Failure> {
-        match self.find(name, Task::Rerank).await? {
-            Loaded::Reranker(reranker) => Ok(reranker),
-            Loaded::Embedder(embedder) => Err(wrong(&embedder.name, "an embedding model", "a reranker")),
-        }
+        self.find(name, Task::Rerank).await?.reranker()
     }
 
     /// The model of this name, whatever it is; without a name the first.
@@ -168,6 +162,27 @@ impl Models {
                 None => Err(Failure::new(FailureKind::UnknownModel, "no model is served")),
             },
         }
+    }
+
+    /// The embedder that whoever runs the server means, not a request: any model, which is served under its reference from then on.
+    ///
+    /// # Errors
+    /// If it is no embedder, or cannot be loaded.
+    pub async fn embedder_of(&self, model: &ModelRef) -> Result<Arc<Served<Embedder>>, Failure> {
+        self.loaded(&self.slot_of(model)).await?.embedder()
+    }
+
+    /// The same for a reranker.
+    ///
+    /// # Errors
+    /// As [`embedder_of`](Self::embedder_of).
+    pub async fn reranker_of(&self, model: &ModelRef) -> Result<Arc<Served<Reranker>>, Failure> {
+        self.loaded(&self.slot_of(model)).await?.reranker()
+    }
+
+    fn slot_of(&self, model: &ModelRef) -> Arc<Slot> {
+        let named = NamedModel { name: model.to_string(), model: model.clone() };
+        self.shared.add(named, self.shared.config.open.clone())
     }
 
     async fn find(&self, name: Option<&str>, task: Task) -> Result<Loaded, Failure> {
@@ -320,6 +335,20 @@ impl Unloaded {
 }
 
 impl Loaded {
+    fn embedder(self) -> Result<Arc<Served<Embedder>>, Failure> {
+        match self {
+            Loaded::Embedder(embedder) => Ok(embedder),
+            Loaded::Reranker(reranker) => Err(wrong(&reranker.name, "a reranker", "an embedding model")),
+        }
+    }
+
+    fn reranker(self) -> Result<Arc<Served<Reranker>>, Failure> {
+        match self {
+            Loaded::Reranker(reranker) => Ok(reranker),
+            Loaded::Embedder(embedder) => Err(wrong(&embedder.name, "an embedding model", "a reranker")),
+        }
+    }
+
     /// What it is for.
     pub fn task(&self) -> Task {
         match self {

@@ -1,9 +1,12 @@
 //! Several lists of documents made into one.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 /// How the lists of a hybrid search become one order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Fusion {
     /// By relevance: what the keyword and the vector search measured, weighed as on the front page of the crate.
     #[default]
@@ -13,7 +16,7 @@ pub enum Fusion {
 }
 
 /// How a document came to its place in a hybrid search; the names are those of qmd.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explain {
     /// Its scores in the keyword lists.
@@ -33,7 +36,7 @@ pub struct Explain {
 }
 
 /// The ranks of a document in the lists, and what follows from them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RrfExplain {
     /// Its rank, from 1.
@@ -53,15 +56,15 @@ pub struct RrfExplain {
 }
 
 /// What a list contributes to a document's rank.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Contribution {
     /// Which list, from 0.
     pub list_index: usize,
     /// `fts` or `vec`.
-    pub source: &'static str,
+    pub source: Cow<'static, str>,
     /// `original`, `lex`, `vec` or `hyde`.
-    pub query_type: &'static str,
+    pub query_type: Cow<'static, str>,
     /// The line of the query.
     pub query: String,
     /// Its rank in the list, from 1.
@@ -131,8 +134,8 @@ mod tests {
     fn contribution(list_index: usize, rank: usize, weight: f64) -> Contribution {
         Contribution {
             list_index,
-            source: "fts",
-            query_type: "original",
+            source: "fts".into(),
+            query_type: "original".into(),
             query: String::new(),
             rank,
             weight,

@@ -160,8 +160,8 @@ fn keyword_lists(
 fn contribution(source: &'static str, index: usize, line: &Line, rank: usize, backend_score: f64) -> Contribution {
     Contribution {
         list_index: index,
-        source,
-        query_type: line.kind.name(),
+        source: source.into(),
+        query_type: line.kind.name().into(),
         query: line.text.clone(),
         rank,
         weight: if index == 0 { FIRST_WEIGHT } else { OTHER_WEIGHT },

@@ -4,10 +4,10 @@
 //! collection CISI, with all-MiniLM-L6-v2, relevant and other pairs having the same weight in all; `docs/quality.md` has the command and
 //! says how well a fit on half of the queries does on the other half.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What was measured of a document.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Evidence {
     /// BM25, larger is better; 0 if no word was found.

@@ -60,6 +60,7 @@ pub(super) fn open_ai(failure: &Failure) -> Value {
             ("invalid_request_error", Some("context_length_exceeded"))
         }
         FailureKind::UnknownModel => ("invalid_request_error", Some("model_not_found")),
+        FailureKind::NotFound => ("invalid_request_error", Some("not_found")),
         FailureKind::UnknownRoute => ("invalid_request_error", Some("unknown_url")),
         FailureKind::Method => ("invalid_request_error", Some("method_not_supported")),
         FailureKind::Unauthorized => ("invalid_request_error", Some("invalid_api_key")),
@@ -83,7 +84,7 @@ fn llama(dialect: Dialect, failure: &Failure) -> Value {
     let kind = match failure.kind {
         FailureKind::Tokenizer | FailureKind::TooManyTokens => "exceed_context_size_error",
         FailureKind::WrongModel => "not_supported_error",
-        FailureKind::UnknownModel | FailureKind::UnknownRoute => "not_found_error",
+        FailureKind::UnknownModel | FailureKind::NotFound | FailureKind::UnknownRoute => "not_found_error",
         FailureKind::Unauthorized => "authentication_error",
         FailureKind::Forbidden => "permission_error",
         FailureKind::Overloaded { .. } | FailureKind::Unready => "unavailable_error",

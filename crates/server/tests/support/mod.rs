@@ -39,3 +39,19 @@ pub fn texts<S: AsRef<str>>(texts: &[S]) -> Vec<Input> {
 pub fn block_on<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test)
 }
+
+/// An index of two notes, embedded with the fixture's model.
+pub fn index(folder: &Path) -> docent_search::Index {
+    use docent_search::{Collection, Index, Silent, UpdateOptions, Wait};
+
+    let notes = folder.join("notes");
+    std::fs::create_dir_all(&notes).unwrap();
+    std::fs::write(notes.join("cat.md"), "# Cats\n\nThe cat sat on the mat.\n").unwrap();
+    std::fs::write(notes.join("tides.md"), "# Tides\n\nThe moon pulls the water of the sea.\n").unwrap();
+    let index = Index::open(folder.join("index.sqlite")).unwrap();
+    index.add_collection(&Collection::new("notes", &notes)).unwrap();
+    index.update(&UpdateOptions::default(), &Silent).unwrap();
+    let embedder = docent::Embedder::open(fixture("bert-tiny").to_str().unwrap()).unwrap();
+    index.embed(&embedder, Wait::Forever, &Silent).unwrap();
+    index
+}

@@ -1,0 +1,69 @@
+//! An index that is searched with the models of a server.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+mod support;
+
+use docent::ModelRef;
+use docent_search::{Models, Query, SearchOptions};
+use docent_server::{FailureKind, Found, Search, SearchCall, SearchModels, Searcher};
+use support::{block_on, config, fixture, index, service};
+
+fn call(search: Search) -> SearchCall {
+    SearchCall { search, options: SearchOptions::default(), rerank: true }
+}
+
+fn addresses(found: &Found) -> Vec<String> {
+    found.results.hits.iter().map(|hit| hit.address.to_string()).collect()
+}
+
+#[test]
+fn a_server_finds_what_the_library_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    let expected = {
+        let index = index(folder.path());
+        let embedder = docent::Embedder::open(fixture("bert-tiny").to_str().unwrap()).unwrap();
+        let reranker = docent::Reranker::open(fixture("encoders/modern-bert-rerank").to_str().unwrap()).unwrap();
+        let models = Models { embedder: Some(&embedder), reranker: Some(&reranker) };
+        index.search(&Query::plain("why does the sea rise?"), models, &SearchOptions::default()).unwrap()
+    };
+    block_on(async {
+        let index = docent_search::Index::open(folder.path().join("index.sqlite")).unwrap();
+        let reranker = Some(ModelRef::Path(fixture("encoders/modern-bert-rerank")));
+        let models = SearchModels { embedder: None, reranker };
+        let searcher = Searcher::new(index, service(&config()).await, models.clone());
+        let found = searcher.search(call(Search::Both(Query::plain("why does the sea rise?")))).await.unwrap();
+        let json = |results: &docent_search::SearchResults| serde_json::to_value(results).unwrap();
+        assert_eq!(json(&found.results), json(&expected));
+        assert!(found.notes.is_empty() && !found.results.hits.is_empty());
+
+        let found = searcher.search(call(Search::Keywords("moon".to_owned()))).await.unwrap();
+        assert_eq!(addresses(&found), ["qmd://notes/tides.md"]);
+        let found = searcher.search(call(Search::Meaning("moon".to_owned()))).await.unwrap();
+        assert_eq!(found.results.hits.len(), 2);
+
+        // Vectors of the reranker's architecture there are none.
+        let models = SearchModels { embedder: Some(ModelRef::Path(fixture("encoders/modern-bert"))), ..models };
+        let found = searcher.search_with(call(Search::Both(Query::plain("moon"))), &models).await.unwrap();
+        assert_eq!(addresses(&found), ["qmd://notes/tides.md"]);
+        assert!(found.notes[0].contains("no vectors of the model modern-bert"), "{:?}", found.notes);
+    });
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let searcher = Searcher::new(index(folder.path()), service(&config()).await, SearchModels::default());
+        let failure = searcher.search(call(Search::Keywords("\"moon".to_owned()))).await.unwrap_err();
+        assert_eq!((failure.kind, failure.field.as_deref()), (FailureKind::Invalid, Some("query")));
+        let options = SearchOptions { collections: vec!["nothing".to_owned()], ..SearchOptions::default() };
+        let failure = searcher.search(SearchCall { options, ..call(Search::Keywords("moon".to_owned())) }).await;
+        assert_eq!(failure.unwrap_err().kind, FailureKind::NotFound);
+        let models = SearchModels { embedder: Some(ModelRef::Path("nowhere".into())), reranker: None };
+        let failure = searcher.search_with(call(Search::Meaning("moon".to_owned())), &models).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Backend);
+        let failure = searcher.read(|index| index.get("notes/dog.md", None, None)).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::NotFound);
+    });
+}
