@@ -55,7 +55,7 @@ impl IndexArgs {
 }
 
 /// Where indexes are kept: they hold what a user said about collections, so no cache.
-fn data_folder() -> anyhow::Result<PathBuf> {
+pub(crate) fn data_folder() -> anyhow::Result<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || variable("HOME").or_else(|| variable("USERPROFILE")).map(|home| home.join(".local").join("share"));
     let data =
@@ -93,12 +93,17 @@ impl SearchModelArgs {
 
     /// The reranker, if one is named, or the default one if it is on this machine.
     pub(crate) fn reranker(&self, named: Option<&str>, console: &Console) -> anyhow::Result<Option<Reranker>> {
-        let is_asked_for = named.is_some() || std::env::var_os(crate::model::VARIABLE_RERANKER).is_some();
-        let model: ModelRef = reranker_or_default(named)?.parse()?;
-        if !is_asked_for && Hub::from_env().offline(true).cached(&model, None).is_none() {
-            return Ok(None);
-        }
+        let Some(name) = Self::reranker_name(named)? else { return Ok(None) };
+        let model: ModelRef = name.parse()?;
         Ok(Some(Reranker::open_with(&model, &self.open.options(), &console.fetch_progress())?))
+    }
+
+    /// The name of that reranker.
+    pub(crate) fn reranker_name(named: Option<&str>) -> anyhow::Result<Option<String>> {
+        let is_asked_for = named.is_some() || std::env::var_os(crate::model::VARIABLE_RERANKER).is_some();
+        let name = reranker_or_default(named)?;
+        let is_here = || anyhow::Ok(Hub::from_env().offline(true).cached(&name.parse()?, None).is_some());
+        Ok(if is_asked_for || is_here()? { Some(name) } else { None })
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod commands;
 mod console;
+mod daemon;
 mod destination;
 mod embeddings;
 mod index;

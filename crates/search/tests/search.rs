@@ -157,7 +157,7 @@ fn query_documents_are_looked_for_line_by_line() {
     let found = place.index.search(&query, models(), &SearchOptions::default()).unwrap();
     let explain = found.hits.iter().find(|hit| hit.address.path == "animals/cat.md").unwrap().explain.clone().unwrap();
     let kinds: Vec<(&str, &str, f64)> =
-        explain.rrf.contributions.iter().map(|c| (c.source, c.query_type, c.weight)).collect();
+        explain.rrf.contributions.iter().map(|c| (&*c.source, &*c.query_type, c.weight)).collect();
     assert_eq!(kinds, [("fts", "lex", 2.0), ("vec", "vec", 1.0), ("vec", "hyde", 1.0)]);
     let words_only =
         place.index.search(&Query::parse("lex: cat").unwrap(), models(), &SearchOptions::default()).unwrap();

@@ -51,6 +51,7 @@
 
 mod body;
 mod config;
+pub mod daemon;
 mod dialects;
 mod failure;
 mod guard;

@@ -7,6 +7,7 @@ mod collection;
 mod completions;
 mod context;
 mod convert;
+mod daemon;
 mod doctor;
 mod embed;
 mod get;
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Cleanup(cleanup::Args),
     #[command(subcommand)]
     Import(import::Command),
+    #[command(subcommand)]
+    Daemon(daemon::Command),
     Embed(embed::Args),
     Rerank(rerank::Args),
     Serve(Box<serve::Args>),
@@ -75,6 +78,7 @@ impl Command {
             Command::Status(args) => status::run(args, console),
             Command::Cleanup(args) => cleanup::run(args, console),
             Command::Import(command) => import::run(command, console),
+            Command::Daemon(command) => daemon::run(command, console),
             Command::Embed(args) => embed::run(args, console),
             Command::Rerank(args) => rerank::run(args, console),
             Command::Serve(args) => serve::run(*args, console),

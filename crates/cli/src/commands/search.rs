@@ -5,7 +5,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 use docent_search::{Error, Fusion, Index, Models, Query, SearchOptions, SearchResults};
 
+use docent_server::Search;
+
 use crate::console::{Console, usage};
+use crate::daemon::{DaemonArgs, Names};
 use crate::index::{IndexArgs, SearchModelArgs};
 use crate::results::{Format, Show, write_results};
 
@@ -116,6 +119,8 @@ pub(crate) struct VsearchArgs {
     text: TextArgs,
     #[command(flatten)]
     models: SearchModelArgs,
+    #[command(flatten)]
+    daemon: DaemonArgs,
 }
 
 /// Search documents by keyword and meaning together, and rerank.
@@ -131,6 +136,8 @@ pub(crate) struct QueryArgs {
     text: TextArgs,
     #[command(flatten)]
     models: SearchModelArgs,
+    #[command(flatten)]
+    daemon: DaemonArgs,
     /// Say how each result came to its place
     #[arg(long)]
     explain: bool,
@@ -177,8 +184,16 @@ pub(crate) fn search(args: SearchArgs, console: &Console) -> anyhow::Result<()> 
 pub(crate) fn vsearch(args: VsearchArgs, console: &Console) -> anyhow::Result<()> {
     let index = args.common.index.open()?;
     let options = args.common.options(ALL_VECTORS, LEAST_MEANING)?;
-    let embedder = args.models.embedder(&index, &args.common.collections, console)?;
-    let found = index.search_meaning(&args.common.text(), &embedder, &options)?;
+    let embedder = args.models.name(&index, &args.common.collections)?;
+    let search = Search::Meaning(args.common.text());
+    let names = Names { embedder: &embedder, reranker: None };
+    let found = match args.daemon.search(index.path(), &search, &options, &names, &args.models.open, console) {
+        Some(found) => found.results,
+        None => {
+            let embedder = args.models.embedder(&index, &args.common.collections, console)?;
+            index.search_meaning(&args.common.text(), &embedder, &options)?
+        }
+    };
     args.common.write(&found, &args.text, false, console)
 }
 
@@ -212,6 +227,17 @@ impl QueryArgs {
         options: &SearchOptions,
         console: &Console,
     ) -> anyhow::Result<SearchResults> {
+        let embedder = self.models.name(index, &self.common.collections)?;
+        let reranker = match self.no_rerank {
+            true => None,
+            false => SearchModelArgs::reranker_name(self.reranker.as_deref())?,
+        };
+        let names = Names { embedder: &embedder, reranker: reranker.as_deref() };
+        let search = Search::Both(query.clone());
+        if let Some(found) = self.daemon.search(index.path(), &search, options, &names, &self.models.open, console) {
+            found.notes.iter().for_each(|note| console.warn(note));
+            return Ok(found.results);
+        }
         let embedder = self.models.embedder(index, &self.common.collections, console)?;
         let reranker = match self.no_rerank {
             true => None,
@@ -220,8 +246,9 @@ impl QueryArgs {
         let models = Models { embedder: Some(&embedder), reranker: reranker.as_ref() };
         match index.search(query, models, options) {
             Err(error @ Error::NoVectors { .. }) => {
-                console.warn(format_args!("{error}; the words alone are looked for"));
-                Ok(index.search(query, Models { embedder: None, ..models }, options)?)
+                let found = index.search(query, Models { embedder: None, ..models }, options)?;
+                console.warn(format_args!("{error}; the words alone were looked for"));
+                Ok(found)
             }
             result => Ok(result?),
         }

@@ -215,7 +215,7 @@ impl Args {
 }
 
 /// Ends when the process is told to stop. A second signal ends the process at once, as it would have without us.
-async fn stop() {
+pub(super) async fn stop() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -275,7 +275,7 @@ fn usual_name(text: &str, model: &ModelRef) -> String {
 }
 
 /// A number of bytes: `1500000`, `16MiB`, `2GB`.
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => 1,

@@ -31,7 +31,7 @@ enum Style {
 /// Starts logging, and gives back what is wrong with the variable, if anything is. `args` are the whole command line, which is not
 /// parsed yet: what goes wrong there is logged too.
 pub(super) fn start(args: &[OsString], bars: MultiProgress) -> Option<String> {
-    let is_server = args.get(1).is_some_and(|command| command == "serve");
+    let is_server = is_server(args);
     let usual = if is_server { "warn,docent_server=info" } else { "warn" };
     let asked = env::var(VARIABLE).ok().filter(|value| !value.is_empty());
     let (filter, problem) = match asked.as_deref().map(EnvFilter::try_new) {
@@ -48,6 +48,12 @@ pub(super) fn start(args: &[OsString], bars: MultiProgress) -> Option<String> {
         Style::Json => builder.json().flatten_event(true).try_init(),
     };
     problem.or_else(|| started.err().map(|error| format!("nothing is logged: {error}")))
+}
+
+/// Whether it is a command that runs until it is told to stop, and writes a log meanwhile.
+fn is_server(args: &[OsString]) -> bool {
+    let word = |place: usize| args.get(place).and_then(|arg| arg.to_str());
+    word(1) == Some("serve") || (word(1), word(2)) == (Some("daemon"), Some("run"))
 }
 
 fn style(args: &[OsString], is_server: bool, asked: bool) -> Style {
@@ -101,12 +107,13 @@ mod tests {
     fn a_server_logs_lines_or_json_and_other_commands_what_was_asked_for() {
         let style = |line: &str, asked| {
             let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            let is_server = args.get(1).is_some_and(|command| command == "serve");
-            super::style(&args, is_server, asked)
+            super::style(&args, is_server(&args), asked)
         };
         assert_eq!(style("docent embed", false), Style::Messages);
         assert_eq!(style("docent embed --log-format json", true), Style::Lines);
         assert_eq!(style("docent serve", false), Style::Lines);
+        assert_eq!(style("docent daemon run", false), Style::Lines);
+        assert_eq!(style("docent daemon status", false), Style::Messages);
         assert_eq!(style("docent serve --log-format json", false), Style::Json);
         assert_eq!(style("docent serve --log-format=json", true), Style::Json);
         assert_eq!(style("docent serve --log-format", false), Style::Lines);

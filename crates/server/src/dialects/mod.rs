@@ -92,7 +92,7 @@ impl Dialect {
             }
             "/embeddings" => Dialect::OpenAi,
             // Docent's own refuses in the words of the most widely known.
-            _ if path.starts_with("/docent/") => Dialect::OpenAi,
+            _ if path.starts_with("/docent/") || path.starts_with("/daemon/") => Dialect::OpenAi,
             _ if path.starts_with("/v1/") || path.starts_with("/v2/") => Dialect::OpenAi,
             _ if path.starts_with("/api/") => Dialect::Ollama,
             _ => Dialect::Tei,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use docent::{Embedder, ModelRef, Reranker};
 use docent_search::{Error, Index, Models, Query, SearchOptions, SearchResults};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::failure::{Failure, FailureKind};
@@ -39,7 +40,8 @@ pub struct SearchModels {
 }
 
 /// What is looked for, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Search {
     /// By keyword alone.
     Keywords(String),
@@ -61,7 +63,7 @@ pub struct SearchCall {
 }
 
 /// What a [`SearchCall`] found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Found {
     /// The documents, and what a deadline has cut off.
     pub results: SearchResults,
