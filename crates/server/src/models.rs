@@ -119,6 +119,11 @@ impl Models {
         Ok(())
     }
 
+    /// Instead of [`load`](Self::load): from now on each is loaded when it is asked for first.
+    pub fn load_when_asked(&self) {
+        self.shared.ready.store(true, Ordering::Release);
+    }
+
     /// Whether all that are always served have been loaded.
     pub fn is_ready(&self) -> bool {
         self.shared.ready.load(Ordering::Acquire)

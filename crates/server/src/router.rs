@@ -5,17 +5,31 @@ use axum::http::{Method, Uri};
 use axum::middleware;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::dialects;
 use crate::failure::{Failure, FailureKind};
-use crate::native;
+use crate::search::Searcher;
 use crate::service::Service;
+use crate::{dialects, mcp, native};
 
 /// Everything that the server answers, by any of its dialects.
 ///
 /// What others will mount beside the dialects is merged into `routes` here, and so comes into the documentation, and under the layer
 /// that words failures.
 pub fn router(service: Service) -> Router {
-    let routes = OpenApiRouter::with_openapi(dialects::document()).merge(dialects::routes()).merge(native::routes());
+    finished(everywhere(false), service)
+}
+
+/// The same with the routes that find and read the documents of an index, [`/mcp`](crate::mcp), `/query` and `/search`: only for clients that may
+/// read all of them.
+pub fn router_with_search(service: Service, searcher: Searcher) -> Router {
+    let routes = everywhere(true).merge(dialects::search_routes(searcher.clone())).merge(mcp::routes(searcher));
+    finished(routes, service)
+}
+
+fn everywhere(with_search: bool) -> OpenApiRouter<Service> {
+    OpenApiRouter::with_openapi(dialects::document(with_search)).merge(dialects::routes()).merge(native::routes())
+}
+
+fn finished(routes: OpenApiRouter<Service>, service: Service) -> Router {
     let (routes, document) = routes.split_for_parts();
     routes
         .merge(dialects::documentation(&document))

@@ -14,6 +14,9 @@ pub const MAX_BYTES: usize = 64 << 10;
 const MAX_NAMES: usize = 1000;
 const MAX_PATTERN: usize = 4096;
 
+/// Bytes that a document counts for at least where the bytes of several are bounded: its name and what is said about it take memory, too.
+const LEAST_BYTES: usize = 1 << 10;
+
 /// Several documents, and what went wrong with single names of a list.
 #[derive(Debug, Default)]
 pub struct Several {
@@ -21,6 +24,8 @@ pub struct Several {
     pub documents: Vec<Fetched>,
     /// One for each name that no document has, or several.
     pub errors: Vec<Error>,
+    /// Documents that are not here because there are too many before them.
+    pub left_out: usize,
 }
 
 /// A document of several.
@@ -53,6 +58,21 @@ impl Index {
     /// # Errors
     /// A pattern that is none, or that nothing matches. Names of a list that are not found are in [`Several::errors`].
     pub fn get_several(&self, pattern: &str, max_lines: Option<usize>, max_bytes: usize) -> Result<Several, Error> {
+        self.get_several_within(pattern, max_lines, max_bytes, usize::MAX)
+    }
+
+    /// The same until the texts have so many bytes together; the texts of those that are [skipped](Fetched::skipped) do not count. What comes
+    /// after that is [counted](Several::left_out). Each document counts for 1 KiB at least.
+    ///
+    /// # Errors
+    /// As [`get_several`](Self::get_several).
+    pub fn get_several_within(
+        &self,
+        pattern: &str,
+        max_lines: Option<usize>,
+        max_bytes: usize,
+        total: usize,
+    ) -> Result<Several, Error> {
         let mut several = Several::default();
         // What follows a `?` in an address names its index.
         let signs: &[char] = if pattern.starts_with("qmd://") { &['*'] } else { &['*', '?', '{', '['] };
@@ -74,10 +94,18 @@ impl Index {
         };
         self.store.read(|connection| {
             let contexts = Contexts::load(connection)?;
-            for id in ids {
-                if let Some(document) = load(connection, &contexts, id)? {
-                    several.documents.push(shortened(document, max_lines, max_bytes));
+            let mut left = total;
+            for (place, id) in ids.iter().enumerate() {
+                let Some(document) = load(connection, &contexts, *id)? else { continue };
+                let fetched = shortened(document, max_lines, max_bytes);
+                match left.checked_sub(fetched.document.text.len().max(LEAST_BYTES)) {
+                    Some(rest) => left = rest,
+                    None => {
+                        several.left_out = ids.len() - place;
+                        break;
+                    }
                 }
+                several.documents.push(fetched);
             }
             Ok(())
         })?;

@@ -15,6 +15,7 @@ mod page;
 mod prompts;
 mod refusal;
 mod rerank;
+mod search;
 mod tei;
 mod tokens;
 mod vectors;
@@ -27,8 +28,11 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::body;
 use crate::failure::Failure;
+use crate::search::Searcher;
 use crate::service::Service;
 
+pub(crate) use count::Count;
+pub(crate) use ollama::timestamp;
 pub(crate) use openapi::{document, routes as documentation};
 
 /// A way of asking and answering that some clients know.
@@ -44,6 +48,10 @@ pub(crate) enum Dialect {
     Llama,
     /// Ollama's.
     Ollama,
+    /// qmd's, for documents.
+    Search,
+    /// JSON-RPC, for agents.
+    Mcp,
 }
 
 /// A failure of a request on a path that two dialects share, in the one that the request was in.
@@ -55,6 +63,11 @@ pub(crate) struct Refusal {
 /// The routes of all dialects, with their documentation.
 pub(crate) fn routes() -> OpenApiRouter<Service> {
     openai::routes().merge(rerank::routes()).merge(tei::routes()).merge(llama::routes()).merge(ollama::routes())
+}
+
+/// The routes that find documents, with their documentation.
+pub(crate) fn search_routes(searcher: Searcher) -> OpenApiRouter<Service> {
+    search::routes(searcher)
 }
 
 /// Gives a failure that a handler, a guard or a fallback has left in the response the status, the body and the names that clients
@@ -73,8 +86,8 @@ type Reader = fn(&[u8]) -> Result<(), Failure>;
 /// Reads bytes as a request of every route that takes one, for the fuzzer and the tests: no bytes may make it panic.
 #[doc(hidden)]
 pub fn read_as_every_request(bytes: &[u8]) -> Vec<Result<(), Failure>> {
-    let readers: [&[Reader]; 5] =
-        [&openai::READERS, &rerank::READERS, &tei::READERS, &llama::READERS, &ollama::READERS];
+    let readers: [&[Reader]; 6] =
+        [&openai::READERS, &rerank::READERS, &tei::READERS, &llama::READERS, &ollama::READERS, &search::READERS];
     readers.into_iter().flatten().map(|reader| reader(bytes)).collect()
 }
 
@@ -91,6 +104,8 @@ impl Dialect {
                 Dialect::Llama
             }
             "/embeddings" => Dialect::OpenAi,
+            "/query" | "/search" => Dialect::Search,
+            "/mcp" => Dialect::Mcp,
             // Docent's own refuses in the words of the most widely known.
             _ if path.starts_with("/docent/") || path.starts_with("/daemon/") => Dialect::OpenAi,
             _ if path.starts_with("/v1/") || path.starts_with("/v2/") => Dialect::OpenAi,

@@ -360,7 +360,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 /// The time in the form of RFC 3339, to the second.
-fn timestamp(time: SystemTime) -> String {
+pub(crate) fn timestamp(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Years from March on, so that a leap day is the last day of one; 400 of them always have 146 097 days.

@@ -18,14 +18,14 @@ use crate::service::Service;
 struct Document;
 
 /// The description without its routes.
-pub(crate) fn document() -> OpenApi {
+pub(crate) fn document(with_search: bool) -> OpenApi {
     let mut document = Document::openapi();
     let tag = |name: &str, description: &str| {
         let mut tag = Tag::new(name);
         tag.description = Some(description.to_owned());
         tag
     };
-    document.tags = Some(vec![
+    let mut tags = vec![
         tag("OpenAI and Jina", "Embeddings and the list of models."),
         tag("Cohere and Jina", "Rerankers; scores are from 0 to 1."),
         tag("text-embeddings-inference", "Embeddings, rerankers and tokenizers, as of Hugging Face's server."),
@@ -35,7 +35,11 @@ pub(crate) fn document() -> OpenApi {
             "Docent",
             "Embeddings and rerankers with every option of the library, for `docent embed` and `docent rerank`.",
         ),
-    ]);
+    ];
+    if with_search {
+        tags.push(tag("Document search", "Documents of this machine's user, for programs and, by MCP, for agents."));
+    }
+    document.tags = Some(tags);
     document
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Dialect;
 use crate::body::shortened;
 use crate::failure::{Failure, FailureKind};
+use crate::mcp;
 
 /// The response with the failure's status and body in place of its own; other headers stay.
 pub(super) fn refuse(dialect: Dialect, failure: &Failure, response: Response) -> Response {
@@ -49,7 +50,8 @@ fn body(dialect: Dialect, failure: &Failure) -> Value {
         Dialect::Rerank => json!({ "message": message, "detail": message, "error": llama(dialect, failure) }),
         Dialect::Tei => json!({ "error": message, "error_type": tei(failure.kind) }),
         Dialect::Llama => json!({ "error": llama(dialect, failure) }),
-        Dialect::Ollama => json!({ "error": message }),
+        Dialect::Ollama | Dialect::Search => json!({ "error": message }),
+        Dialect::Mcp => mcp::error(json_rpc(failure.kind), &message),
     }
 }
 
@@ -92,6 +94,18 @@ fn llama(dialect: Dialect, failure: &Failure) -> Value {
         _ => "invalid_request_error",
     };
     json!({ "code": status.as_u16(), "message": shortened(&failure.message), "type": kind })
+}
+
+/// The code of an error of JSON-RPC: its own ones, -32003 for what is forbidden as qmd has it, and -32000 for what is none of the request.
+fn json_rpc(kind: FailureKind) -> i32 {
+    match kind {
+        FailureKind::Backend => -32603,
+        FailureKind::UnknownRoute | FailureKind::Method => -32601,
+        FailureKind::Unauthorized => -32001,
+        FailureKind::Forbidden => -32003,
+        FailureKind::Overloaded { .. } | FailureKind::Unready | FailureKind::Slow => -32000,
+        _ => mcp::INVALID_REQUEST,
+    }
 }
 
 fn tei(kind: FailureKind) -> &'static str {

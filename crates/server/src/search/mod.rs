@@ -1,9 +1,12 @@
 //! An index of documents that is searched with the models of the server.
 
+pub(crate) mod names;
+pub(crate) mod question;
+
 use std::sync::Arc;
 
 use docent::{Embedder, ModelRef, Reranker};
-use docent_search::{Error, Index, Models, Query, SearchOptions, SearchResults};
+use docent_search::{Error, Index, LineKind, Models, Query, SearchOptions, SearchResults};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -108,6 +111,34 @@ impl Searcher {
         self.read(move |index| find(index, &call, &ready)).await
     }
 
+    /// Searches as [`search`](Self::search) does, but without the models that cannot be had, and [says so](Found::notes): by both, it looks for
+    /// the words alone and leaves the order as it is.
+    ///
+    /// # Errors
+    /// What is wrong with the query, a collection that is not there, those of the index; for a search by meaning alone also its model's.
+    pub async fn search_with_what_there_is(&self, call: SearchCall) -> Result<Found, Failure> {
+        if !matches!(call.search, Search::Both(_)) {
+            return self.search(call).await;
+        }
+        let (embedder, reranker) =
+            (self.embedder(&call, &self.shared.models), self.reranker(&call, &self.shared.models));
+        let (embedder, reranker) = (embedder.await, reranker.await);
+        let mut notes = Vec::new();
+        let ready = Ready {
+            embedder: embedder.unwrap_or_else(|failure| {
+                notes.push(format!("{failure}; the words alone were looked for"));
+                None
+            }),
+            reranker: reranker.unwrap_or_else(|failure| {
+                notes.push(format!("{failure}; nothing was reranked"));
+                None
+            }),
+        };
+        let mut found = self.read(move |index| find(index, &call, &ready)).await?;
+        notes.append(&mut found.notes);
+        Ok(Found { notes, ..found })
+    }
+
     /// Reads the index beside the reactor.
     ///
     /// # Errors
@@ -128,25 +159,45 @@ impl Searcher {
 
     /// The models that a search needs.
     async fn load(&self, call: &SearchCall, models: &SearchModels) -> Result<Ready, Failure> {
+        let (embedder, reranker) = (self.embedder(call, models).await?, self.reranker(call, models).await?);
+        Ok(Ready { embedder, reranker })
+    }
+
+    /// The embedder that a search needs, if it looks for a meaning.
+    async fn embedder(
+        &self,
+        call: &SearchCall,
+        models: &SearchModels,
+    ) -> Result<Option<Arc<Served<Embedder>>>, Failure> {
+        let is_lexical = match &call.search {
+            Search::Keywords(_) => true,
+            Search::Meaning(_) => false,
+            Search::Both(query) => query.lines.iter().all(|line| line.kind == LineKind::Lex),
+        };
+        if is_lexical {
+            return Ok(None);
+        }
         let served = self.shared.service.models();
-        let mut ready = Ready::default();
-        if matches!(call.search, Search::Keywords(_)) {
-            return Ok(ready);
+        if let Some(model) = &models.embedder {
+            return served.embedder_of(model).await.map(Some);
         }
-        ready.embedder = Some(match &models.embedder {
-            Some(model) => served.embedder_of(model).await?,
-            None => {
-                let collections = call.options.collections.clone();
-                match self.read(move |index| index.model_of(&collections)).await? {
-                    Some(name) => served.embedder_of(&reference(&name)?).await?,
-                    None => served.embedder(None).await?,
-                }
-            }
-        });
-        if let (Some(model), Search::Both(_), true) = (&models.reranker, &call.search, call.rerank) {
-            ready.reranker = Some(served.reranker_of(model).await?);
+        let collections = call.options.collections.clone();
+        match self.read(move |index| index.model_of(&collections)).await? {
+            Some(name) => served.embedder_of(&reference(&name)?).await.map(Some),
+            None => served.embedder(None).await.map(Some),
         }
-        Ok(ready)
+    }
+
+    /// The reranker that a search may use.
+    async fn reranker(
+        &self,
+        call: &SearchCall,
+        models: &SearchModels,
+    ) -> Result<Option<Arc<Served<Reranker>>>, Failure> {
+        match (&models.reranker, &call.search, call.rerank) {
+            (Some(model), Search::Both(_), true) => self.shared.service.models().reranker_of(model).await.map(Some),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -167,12 +218,24 @@ fn find(index: &Index, call: &SearchCall, ready: &Ready) -> Result<Found, Error>
             let embedder = embedder.expect("every search but that by keyword has loaded one");
             index.search_meaning(query, embedder, &call.options).map(found)
         }
+        Search::Both(query) if embedder.is_none() => {
+            index.search(&words(query), Models { embedder, reranker }, &call.options).map(found)
+        }
         Search::Both(query) => match index.search(query, Models { embedder, reranker }, &call.options) {
             Err(error @ Error::NoVectors { .. }) => {
-                let results = index.search(query, Models { embedder: None, reranker }, &call.options)?;
+                let results = index.search(&words(query), Models { embedder: None, reranker }, &call.options)?;
                 Ok(Found { results, notes: vec![format!("{error}; the words alone were looked for")] })
             }
             result => result.map(found),
         },
     }
+}
+
+/// The same to be looked for without a meaning: if no line of it is looked for by keyword, all are.
+fn words(query: &Query) -> Query {
+    let mut query = query.clone();
+    if query.lines.iter().all(|line| matches!(line.kind, LineKind::Vec | LineKind::Hyde)) {
+        query.lines.iter_mut().for_each(|line| line.kind = LineKind::Plain);
+    }
+    query
 }
