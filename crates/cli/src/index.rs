@@ -91,6 +91,26 @@ impl SearchModelArgs {
         index.model_of(collections)?.map_or_else(|| model_or_default(None), Ok)
     }
 
+    /// Every model that some collections are embedded with, with the names of these: one for all if `-m` or `DOCENT_MODEL` names one, else
+    /// what each collection says, or the default.
+    pub(crate) fn groups(&self, index: &Index, collections: &[String]) -> anyhow::Result<Vec<(String, Vec<String>)>> {
+        let general = model_or_default(self.model.as_deref())?;
+        let is_given =
+            self.model.is_some() || std::env::var_os(crate::model::VARIABLE).is_some_and(|name| !name.is_empty());
+        let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+        for collection in index.collections()?.into_iter().map(|status| status.collection) {
+            if !collections.is_empty() && !collections.contains(&collection.name) {
+                continue;
+            }
+            let model = collection.model.filter(|_| !is_given).unwrap_or_else(|| general.clone());
+            match groups.iter_mut().find(|(known, _)| *known == model) {
+                Some((_, names)) => names.push(collection.name),
+                None => groups.push((model, vec![collection.name])),
+            }
+        }
+        Ok(groups)
+    }
+
     /// The reranker, if one is named, or the default one if it is on this machine.
     pub(crate) fn reranker(&self, named: Option<&str>, console: &Console) -> anyhow::Result<Option<Reranker>> {
         let Some(name) = Self::reranker_name(named)? else { return Ok(None) };

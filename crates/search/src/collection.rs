@@ -185,6 +185,7 @@ impl Index {
             )?;
             let removed = transaction.execute("DELETE FROM documents WHERE collection_id = ?", [id])?;
             transaction.execute("DELETE FROM collections WHERE id = ?", [id])?;
+            transaction.execute("DELETE FROM settings WHERE key LIKE '%/' || ?", [id])?;
             next_generation(transaction)?;
             Ok(removed as u64)
         })?;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::chunk::{Chunk, chunks, is_markdown};
+use crate::collection::require;
 use crate::models::{self, Model, chunk_options, max_input_tokens};
 use crate::store::{Wait, WriterLock, next_generation};
 use crate::update::{Progress, Stage};
@@ -40,6 +41,20 @@ pub struct EmbedReport {
     pub tokens: u64,
 }
 
+/// What is embedded with what.
+struct Work<'a> {
+    embedder: &'a Embedder,
+    model: Model,
+    /// The numbers of the collections, a JSON array; `None` for all.
+    scope: Option<String>,
+    progress: &'a dyn Progress,
+}
+
+/// Whether a vector `v` belongs to a chunk, of the collections `?2` if these are given.
+const IN_SCOPE: &str = "EXISTS (SELECT 1 FROM chunks k WHERE k.vector_id = v.id AND (?2 IS NULL OR EXISTS (
+    SELECT 1 FROM documents d WHERE d.content_id = k.content_id AND d.active
+    AND d.collection_id IN (SELECT value FROM json_each(?2)))))";
+
 /// A text that is to be cut.
 struct Uncut {
     content: i64,
@@ -64,47 +79,61 @@ impl Index {
     /// # Errors
     /// Those of the model and the database.
     pub fn embed(&self, embedder: &Embedder, wait: Wait, progress: &dyn Progress) -> Result<EmbedReport, Error> {
+        self.embed_collections(embedder, &[], wait, progress)
+    }
+
+    /// The same for some collections; for all of them if none is named. The model is the one in use for these from then on.
+    ///
+    /// # Errors
+    /// An unknown collection, those of the model and the database.
+    pub fn embed_collections(
+        &self,
+        embedder: &Embedder,
+        collections: &[String],
+        wait: Wait,
+        progress: &dyn Progress,
+    ) -> Result<EmbedReport, Error> {
         let _lock = WriterLock::acquire(self.store.path(), wait, |holder| progress.waiting(holder))?;
-        let model = self.store.write(|transaction| {
+        let work = self.store.write(|transaction| {
+            let ids =
+                collections.iter().map(|name| Ok(require(transaction, name)?.0)).collect::<Result<Vec<_>, Error>>()?;
             let model = models::register(transaction, embedder)?;
-            let sql = "INSERT OR REPLACE INTO settings VALUES ('model', ?)";
-            transaction.execute(sql, [model.id])?;
-            Ok(model)
+            models::put_in_use(transaction, &model, &ids)?;
+            let scope = if ids.is_empty() { None } else { Some(serde_json::json!(ids).to_string()) };
+            Ok(Work { embedder, model, scope, progress })
         })?;
-        let mut report = EmbedReport { model: model.name.clone(), ..EmbedReport::default() };
-        self.cut_texts(embedder, &model, progress, &mut report)?;
-        self.fill_vectors(embedder, &model, progress, &mut report)?;
+        let mut report = EmbedReport { model: work.model.name.clone(), ..EmbedReport::default() };
+        self.cut_texts(&work, &mut report)?;
+        self.fill_vectors(&work, &mut report)?;
         Ok(report)
     }
 
-    fn cut_texts(
-        &self,
-        embedder: &Embedder,
-        model: &Model,
-        progress: &dyn Progress,
-        report: &mut EmbedReport,
-    ) -> Result<(), Error> {
+    fn cut_texts(&self, work: &Work<'_>, report: &mut EmbedReport) -> Result<(), Error> {
         let uncut: Vec<i64> = self.store.read(|connection| {
             let mut statement = connection.prepare(
-                "SELECT id FROM contents WHERE id IN (SELECT content_id FROM documents WHERE active)
-                 AND id NOT IN (SELECT content_id FROM chunked WHERE model_id = ?) ORDER BY id",
+                "SELECT id FROM contents WHERE id IN (SELECT content_id FROM documents WHERE active
+                     AND (?2 IS NULL OR collection_id IN (SELECT value FROM json_each(?2))))
+                 AND id NOT IN (SELECT content_id FROM chunked WHERE model_id = ?1) ORDER BY id",
             )?;
-            let ids = statement.query_map([model.id], |row| row.get(0))?;
+            let ids = statement.query_map(params![work.model.id, work.scope], |row| row.get(0))?;
             Ok(ids.collect::<rusqlite::Result<_>>()?)
         })?;
-        progress.start(Stage::Chunks, uncut.len() as u64);
+        work.progress.start(Stage::Chunks, uncut.len() as u64);
         for ids in uncut.chunks(TEXTS_PER_COMMIT) {
+            if work.progress.is_stopped() {
+                return Ok(());
+            }
             let texts = self.texts(ids)?;
-            let cut = cut_all(embedder, &texts)?;
+            let cut = cut_all(work.embedder, &texts)?;
             self.store.write(|transaction| {
                 for (text, chunks) in texts.iter().zip(&cut) {
                     report.texts += 1;
                     report.chunks += chunks.len() as u64;
-                    report.reused += write_chunks(transaction, model, text, chunks)?;
+                    report.reused += write_chunks(transaction, &work.model, text, chunks)?;
                 }
                 Ok(next_generation(transaction)?)
             })?;
-            progress.advance(ids.len() as u64);
+            work.progress.advance(ids.len() as u64);
         }
         Ok(())
     }
@@ -127,24 +156,18 @@ impl Index {
         })
     }
 
-    fn fill_vectors(
-        &self,
-        embedder: &Embedder,
-        model: &Model,
-        progress: &dyn Progress,
-        report: &mut EmbedReport,
-    ) -> Result<(), Error> {
+    fn fill_vectors(&self, work: &Work<'_>, report: &mut EmbedReport) -> Result<(), Error> {
         let open: i64 = self.store.read(|connection| {
-            let sql = "SELECT count(*) FROM vectors WHERE model_id = ? AND codes IS NULL
-                       AND id IN (SELECT vector_id FROM chunks)";
-            Ok(connection.query_row(sql, [model.id], |row| row.get(0))?)
+            let sql =
+                format!("SELECT count(*) FROM vectors v WHERE v.model_id = ?1 AND v.codes IS NULL AND {IN_SCOPE}");
+            Ok(connection.query_row(&sql, params![work.model.id, work.scope], |row| row.get(0))?)
         })?;
-        progress.start(Stage::Vectors, open.cast_unsigned());
+        work.progress.start(Stage::Vectors, open.cast_unsigned());
         let options = EmbedOptions { prompt: Prompt::Document, ..EmbedOptions::default() };
         let mut last: Option<(i64, String)> = None;
         loop {
-            let batch = self.open_chunks(model)?;
-            if batch.is_empty() {
+            let batch = self.open_chunks(work)?;
+            if batch.is_empty() || work.progress.is_stopped() {
                 return Ok(());
             }
             let mut inputs = Vec::with_capacity(batch.len());
@@ -156,7 +179,7 @@ impl Index {
                 inputs.push(open.chunk.input(&text));
                 last = Some((open.content, text));
             }
-            let embeddings = embedder.embed_with(&inputs, &options)?;
+            let embeddings = work.embedder.embed_with(&inputs, &options)?;
             self.store.write(|transaction| {
                 let mut statement = transaction.prepare_cached("UPDATE vectors SET codes = ? WHERE id = ?")?;
                 for (open, embedding) in batch.iter().zip(&embeddings) {
@@ -166,19 +189,19 @@ impl Index {
                 Ok(next_generation(transaction)?)
             })?;
             report.embedded += batch.len() as u64;
-            progress.advance(batch.len() as u64);
+            work.progress.advance(batch.len() as u64);
         }
     }
 
     /// The next chunks that have no vector, one for each vector.
-    fn open_chunks(&self, model: &Model) -> Result<Vec<Open>, Error> {
+    fn open_chunks(&self, work: &Work<'_>) -> Result<Vec<Open>, Error> {
         self.store.read(|connection| {
-            let mut statement = connection.prepare_cached(
+            let mut statement = connection.prepare_cached(&format!(
                 "SELECT v.id, c.content_id, c.start, c.end, c.line, c.heading
                  FROM vectors v JOIN chunks c ON c.id = (SELECT min(id) FROM chunks WHERE vector_id = v.id)
-                 WHERE v.model_id = ? AND v.codes IS NULL ORDER BY v.id LIMIT ?",
-            )?;
-            let rows = statement.query_map(params![model.id, CHUNKS_PER_COMMIT], |row| {
+                 WHERE v.model_id = ?1 AND v.codes IS NULL AND {IN_SCOPE} ORDER BY v.id LIMIT ?3"
+            ))?;
+            let rows = statement.query_map(params![work.model.id, work.scope, CHUNKS_PER_COMMIT], |row| {
                 let range: Range<usize> = row.get(2)?..row.get(3)?;
                 let chunk = Chunk { range, line: row.get(4)?, heading: row.get(5)? };
                 Ok(Open { vector: row.get(0)?, content: row.get(1)?, chunk })

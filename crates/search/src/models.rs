@@ -124,6 +124,24 @@ pub(crate) fn register(connection: &Connection, embedder: &Embedder) -> Result<M
     Ok(Model { id: connection.last_insert_rowid(), name, dim, background })
 }
 
+/// Notes that collections are searched with a model from now on; all of them if none is given.
+pub(crate) fn put_in_use(connection: &Connection, model: &Model, collections: &[i64]) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO settings VALUES (?, ?)";
+    if collections.is_empty() {
+        connection.execute("DELETE FROM settings WHERE key LIKE 'model/%'", [])?;
+        connection.execute(sql, params!["model", model.id])?;
+    }
+    for id in collections {
+        connection.execute(sql, params![format!("model/{id}"), model.id])?;
+    }
+    Ok(())
+}
+
+/// The table `in_use` for a statement: collections, each with the model that its last update embedded with.
+pub(crate) const IN_USE: &str = "in_use (collection_id, model_id) AS (
+    SELECT c.id, CAST(ifnull(own.value, general.value) AS INTEGER) FROM collections c
+    LEFT JOIN settings own ON own.key = 'model/' || c.id LEFT JOIN settings general ON general.key = 'model')";
+
 /// The names of the models that there are vectors of.
 pub(crate) fn names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare("SELECT DISTINCT name FROM models ORDER BY name")?;

@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 use serde::Serialize;
 
+use crate::models::IN_USE;
 use crate::store::{Wait, WriterLock, next_generation};
 use crate::update::Progress;
 use crate::{CollectionStatus, Error, Index};
@@ -16,7 +17,7 @@ pub struct Status {
     pub bytes: u64,
     /// Documents that can be found.
     pub documents: u64,
-    /// Texts of these that the current model has not seen.
+    /// Texts of these that the model in use for their collection has not seen.
     pub texts_to_embed: u64,
     /// Models that there are vectors of.
     pub models: Vec<ModelStatus>,
@@ -37,7 +38,7 @@ pub struct ModelStatus {
     pub vectors: u64,
     /// Chunks that have no vector yet.
     pub open: u64,
-    /// Whether the last update embedded with it.
+    /// Whether the last update of a collection embedded with it.
     pub is_current: bool,
 }
 
@@ -48,7 +49,7 @@ pub struct CleanupReport {
     pub documents: u64,
     /// Texts that no document has.
     pub texts: u64,
-    /// Chunks of these texts, and of models that are not the current one.
+    /// Chunks of these texts, and of models that are not in use.
     pub chunks: u64,
     /// Vectors that no chunk has.
     pub vectors: u64,
@@ -64,15 +65,14 @@ impl Index {
     pub fn status(&self) -> Result<Status, Error> {
         let collections = self.collections()?;
         self.store.read(|connection| {
-            let current = current(connection)?;
             let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
-            let mut statement = connection.prepare(
-                "SELECT m.name, m.dim, (SELECT count(*) FROM chunks WHERE model_id = m.id),
+            let mut statement = connection.prepare(&format!(
+                "WITH {IN_USE} SELECT m.name, m.dim, (SELECT count(*) FROM chunks WHERE model_id = m.id),
                         (SELECT count(*) FROM vectors WHERE model_id = m.id AND codes IS NOT NULL),
                         (SELECT count(*) FROM chunks c JOIN vectors v ON v.id = c.vector_id
-                         WHERE c.model_id = m.id AND v.codes IS NULL), m.id
+                         WHERE c.model_id = m.id AND v.codes IS NULL), m.id IN (SELECT model_id FROM in_use)
                  FROM models m ORDER BY m.name, m.id",
-            )?;
+            ))?;
             let models = statement.query_map([], |row| {
                 Ok(ModelStatus {
                     name: row.get(0)?,
@@ -80,16 +80,15 @@ impl Index {
                     chunks: row.get(2)?,
                     vectors: row.get(3)?,
                     open: row.get(4)?,
-                    is_current: Some(row.get::<_, i64>(5)?) == current,
+                    is_current: row.get(5)?,
                 })
             })?;
             let models = models.collect::<rusqlite::Result<_>>()?;
-            let texts_to_embed = connection.query_row(
-                "SELECT count(DISTINCT content_id) FROM documents WHERE active
-                 AND content_id NOT IN (SELECT content_id FROM chunked WHERE model_id IS ?)",
-                [current],
-                |row| row.get(0),
-            )?;
+            let texts_to_embed = count(&format!(
+                "WITH {IN_USE} SELECT count(DISTINCT d.content_id) FROM documents d JOIN in_use u USING (collection_id)
+                 WHERE d.active AND NOT EXISTS
+                     (SELECT 1 FROM chunked k WHERE k.content_id = d.content_id AND k.model_id IS u.model_id)",
+            ))?;
             let documents = count("SELECT count(*) FROM documents WHERE active")?;
             Ok(Status {
                 path: self.path().to_owned(),
@@ -114,7 +113,7 @@ impl Index {
     }
 
     /// Removes what no search can find: documents whose file is gone, texts and vectors that nothing has, and all that is of models
-    /// other than the one that the last update embedded with; then gives the space back.
+    /// that no collection was embedded with last; then gives the space back.
     ///
     /// # Errors
     /// Those of the database.
@@ -144,21 +143,15 @@ impl Index {
     }
 }
 
-/// The model that the last update embedded with.
-fn current(connection: &Connection) -> rusqlite::Result<Option<i64>> {
-    let sql = "SELECT max(CAST(value AS INTEGER)) FROM settings WHERE key = 'model'";
-    connection.query_row(sql, [], |row| row.get(0))
-}
-
 fn remove(connection: &Connection) -> Result<CleanupReport, Error> {
-    let current = current(connection)?;
     let documents = connection.execute("DELETE FROM documents WHERE NOT active", [])?;
     let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
     let chunks = count("SELECT count(*) FROM chunks")?;
     let texts = connection.execute("DELETE FROM contents WHERE id NOT IN (SELECT content_id FROM documents)", [])?;
-    connection.execute("DELETE FROM chunks WHERE model_id IS NOT ?", [current])?;
+    let unused = "NOT IN (SELECT model_id FROM in_use WHERE model_id IS NOT NULL)";
+    connection.execute(&format!("WITH {IN_USE} DELETE FROM chunks WHERE model_id {unused}"), [])?;
     let vectors = connection.execute("DELETE FROM vectors WHERE id NOT IN (SELECT vector_id FROM chunks)", [])?;
-    connection.execute("DELETE FROM models WHERE id IS NOT ?", [current])?;
+    connection.execute(&format!("WITH {IN_USE} DELETE FROM models WHERE id {unused}"), [])?;
     Ok(CleanupReport {
         documents: documents as u64,
         texts: texts as u64,

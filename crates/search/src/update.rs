@@ -78,6 +78,10 @@ pub trait Progress {
     fn start(&self, _stage: Stage, _total: u64) {}
     /// So many more units are done.
     fn advance(&self, _units: u64) {}
+    /// Whether the work is to end with what is committed next; it goes on from there another time.
+    fn is_stopped(&self) -> bool {
+        false
+    }
 }
 
 /// Parts of the work.
@@ -133,6 +137,9 @@ impl Index {
         })?;
         let mut report = UpdateReport::default();
         for (id, collection) in &collections {
+            if progress.is_stopped() {
+                break;
+            }
             self.update_collection(*id, collection, options, progress, &mut report)?;
         }
         Ok(report)
@@ -237,7 +244,7 @@ impl Index {
                 let receive = receive.lock().expect("only this thread has it");
                 let batch: Vec<_> = receive.iter().take(FILES_PER_COMMIT).collect();
                 drop(receive);
-                if batch.is_empty() {
+                if batch.is_empty() || progress.is_stopped() {
                     return Ok(());
                 }
                 let done = batch.len() as u64;

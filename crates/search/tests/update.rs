@@ -163,6 +163,46 @@ fn another_model_gets_vectors_of_its_own() {
 }
 
 #[test]
+fn collections_are_embedded_one_by_one_each_with_its_model() {
+    let place = Place::new(&[("a.md", "the cat sat")]);
+    let folder = place.folder.path().join("other");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("b.md"), "a dog barks").unwrap();
+    place.index.add_collection(&Collection::new("other", &folder)).unwrap();
+    place.update();
+    let embed = |model: &docent::Embedder, name: &str| {
+        place.index.embed_collections(model, &[name.to_owned()], Wait::No, &Silent).unwrap()
+    };
+    let second = open("encoders/modern-bert");
+    assert_eq!(embed(&EMBEDDER, "notes").embedded, 1);
+    assert_eq!(place.index.status().unwrap().texts_to_embed, 1);
+    assert_eq!(embed(&second, "other").embedded, 1);
+    let status = place.index.status().unwrap();
+    assert_eq!(status.texts_to_embed, 0);
+    assert!(status.models.len() == 2 && status.models.iter().all(|model| model.is_current), "{:?}", status.models);
+    assert_eq!(place.index.cleanup(Wait::No, &Silent).unwrap().vectors, 0, "both are in use");
+
+    assert_eq!(place.embed().embedded, 1, "all with the first from now on");
+    assert_eq!(place.index.cleanup(Wait::No, &Silent).unwrap().vectors, 1);
+    assert!(place.index.embed_collections(&EMBEDDER, &["none".to_owned()], Wait::No, &Silent).is_err());
+}
+
+#[test]
+fn a_stopped_update_goes_on_another_time() {
+    struct Stopped;
+    impl docent_search::Progress for Stopped {
+        fn is_stopped(&self) -> bool {
+            true
+        }
+    }
+    let place = Place::new(&[("a.md", "the cat sat")]);
+    place.write("b.md", "a dog");
+    assert_eq!(place.index.update(&UpdateOptions::default(), &Stopped).unwrap().added, 0);
+    assert_eq!(place.index.embed(&EMBEDDER, Wait::No, &Stopped).unwrap().embedded, 0);
+    assert_eq!((place.update().added, place.embed().embedded), (1, 2));
+}
+
+#[test]
 fn collections_have_a_life() {
     let place = Place::new(&[("a.md", "# A")]);
     let index = &place.index;

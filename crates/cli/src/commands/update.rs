@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::console::Console;
 use crate::index::{IndexArgs, SearchModelArgs, UpdateProgress};
 use crate::json;
+use crate::model::open_embedder;
 
 /// Skipped files that are told one by one.
 const TOLD: usize = 20;
@@ -29,7 +30,7 @@ pub(crate) struct Args {
 /// How an update is done.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct UpdateArgs {
-    /// Look at the files of this collection only; may be given several times
+    /// Update this collection only; may be given several times
     #[arg(short, long = "collection", value_name = "NAME")]
     pub(crate) collections: Vec<String>,
     /// Make no vectors: search by keyword alone
@@ -73,12 +74,14 @@ pub(super) fn update(
     if files.skipped.len() > TOLD {
         console.warn(format_args!("{} more files are not indexed; --json names them", files.skipped.len() - TOLD));
     }
-    let vectors = if args.no_embed || index.status()?.documents == 0 {
-        None
-    } else {
-        let embedder = models.embedder(index, &args.collections, console)?;
-        Some(index.embed(&embedder, wait, &progress)?)
-    };
+    let mut vectors = None;
+    if !args.no_embed && index.status()?.documents > 0 {
+        for (model, collections) in models.groups(index, &args.collections)? {
+            let embedder = open_embedder(&model, &models.open, console)?;
+            let report = index.embed_collections(&embedder, &collections, wait, &progress)?;
+            sum(&mut vectors, report);
+        }
+    }
     drop(progress);
     let mut out = console.out();
     if args.json {
@@ -99,4 +102,19 @@ pub(super) fn update(
         writeln!(out, "vectors: {embedded} new, {reused} known; {chunks} chunks of {texts} texts; model {model}")?;
     }
     Ok(())
+}
+
+/// Adds what was embedded with one more model.
+pub(super) fn sum(total: &mut Option<EmbedReport>, report: EmbedReport) {
+    match total {
+        None => *total = Some(report),
+        Some(total) => {
+            total.model = format!("{}, {}", total.model, report.model);
+            total.texts += report.texts;
+            total.chunks += report.chunks;
+            total.reused += report.reused;
+            total.embedded += report.embedded;
+            total.tokens += report.tokens;
+        }
+    }
 }
