@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use docent::hub::Hub;
 use docent::{Embedder, ModelRef, Reranker};
-use docent_search::{Index, Progress, Stage};
+use docent_search::{Index, Progress, Stage, WatchStop};
 
 use crate::console::{self, Console, Unit};
 use crate::model::{OpenArgs, model_or_default, open_embedder, reranker_or_default};
@@ -131,11 +131,17 @@ impl SearchModelArgs {
 pub(crate) struct UpdateProgress<'c> {
     console: &'c Console,
     bar: RefCell<Option<console::Progress>>,
+    stop: Option<WatchStop>,
 }
 
 impl<'c> UpdateProgress<'c> {
     pub(crate) fn new(console: &'c Console) -> Self {
-        UpdateProgress { console, bar: RefCell::new(None) }
+        UpdateProgress { console, bar: RefCell::new(None), stop: None }
+    }
+
+    /// The same for an update that ends early when a watch is stopped.
+    pub(crate) fn stopped_by(console: &'c Console, stop: WatchStop) -> Self {
+        UpdateProgress { stop: Some(stop), ..UpdateProgress::new(console) }
     }
 }
 
@@ -160,5 +166,9 @@ impl Progress for UpdateProgress<'_> {
         if let Some(bar) = &mut *self.bar.borrow_mut() {
             bar.advance(units);
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(WatchStop::is_stopped)
     }
 }

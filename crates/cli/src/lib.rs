@@ -14,6 +14,7 @@ mod json;
 mod model;
 mod results;
 mod server;
+mod signals;
 mod system;
 mod table;
 

@@ -99,6 +99,7 @@ mod status;
 mod store;
 mod update;
 mod vectors;
+mod watch;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -123,6 +124,7 @@ pub use store::Wait;
 pub use update::{
     MAX_FILE_BYTES, Progress, Silent, Skipped, SkippedFile, Stage, UpdateOptions, UpdateReport, title_of,
 };
+pub use watch::{Changed, Polled, WatchOptions, WatchStop, Watcher};
 
 use models::Model;
 use store::Store;

@@ -22,6 +22,7 @@ pub use read::{MAX_FILE_BYTES, Skipped};
 use read::{Read, read};
 pub use title::title_of;
 use walk::{Found, Walked};
+pub(crate) use walk::{comes_to, folders, relative};
 
 /// Files that are committed together.
 const FILES_PER_COMMIT: usize = 256;

@@ -22,6 +22,7 @@ mod serve;
 mod status;
 mod tokenize;
 mod update;
+mod watch;
 
 use clap::Subcommand;
 
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Context(context::Command),
     Update(update::Args),
+    Watch(watch::Args),
     Query(search::QueryArgs),
     Search(search::SearchArgs),
     #[command(visible_alias = "vector-search")]
@@ -69,6 +71,7 @@ impl Command {
             Command::Collection(command) => collection::run(command, console),
             Command::Context(command) => context::run(command, console),
             Command::Update(args) => update::run(args, console),
+            Command::Watch(args) => watch::run(args, console),
             Command::Query(args) => search::query(args, console),
             Command::Search(args) => search::search(args, console),
             Command::Vsearch(args) => search::vsearch(args, console),

@@ -17,6 +17,7 @@ use docent_server::{Access, Config, Limits, Listen, ModelsConfig, NamedModel, Se
 
 use crate::console::{Console, usage};
 use crate::model::{OpenArgs, model_or_default};
+use crate::signals;
 
 /// Serve models over HTTP to the clients that people already have.
 ///
@@ -216,34 +217,13 @@ impl Args {
 
 /// Ends when the process is told to stop. A second signal ends the process at once, as it would have without us.
 pub(super) async fn stop() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return std::future::pending().await;
-        };
-        let first = async {
-            tokio::select! {
-                _ = interrupt.recv() => (),
-                _ = terminate.recv() => (),
-            }
-        };
-        first.await;
-        tracing::info!(target: "docent_server", "stopping when the running requests are done; a second signal stops at once");
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = interrupt.recv() => (),
-                _ = terminate.recv() => (),
-            }
-            #[allow(clippy::exit)] // as the signal would have
-            std::process::exit(1);
-        });
-    }
-    #[cfg(not(unix))]
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
+    signals::stop().await;
+    tracing::info!(target: "docent_server", "stopping when the running requests are done; a second signal stops at once");
+    tokio::spawn(async {
+        signals::stop().await;
+        #[allow(clippy::exit)] // as the signal would have
+        std::process::exit(1);
+    });
 }
 
 /// `[NAME=]MODEL`.

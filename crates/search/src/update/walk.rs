@@ -1,10 +1,11 @@
 //! The files below a folder that belong to a collection.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use ignore::{DirEntry, WalkBuilder};
+use ignore::{DirEntry, Walk, WalkBuilder};
 
 use super::Skipped;
 use crate::collection::Mask;
@@ -39,16 +40,7 @@ pub(super) fn walk(collection: &Collection, mask: &Mask) -> Result<Walked, Error
         return Err(Error::Io { action: "read the folder of the collection", path: root.clone(), source });
     }
     let mut walked = Walked::default();
-    let mut builder = WalkBuilder::new(root);
-    let follow = collection.gitignore;
-    builder.hidden(true).require_git(false).git_ignore(follow).git_exclude(follow).ignore(follow).git_global(false);
-    builder.parents(follow);
-    let (pruning, folder) = (mask.clone(), root.clone());
-    builder.filter_entry(move |entry| {
-        let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
-        !is_folder || relative(&folder, entry.path()).is_none_or(|path| path.is_empty() || !pruning.prunes(&path))
-    });
-    for entry in builder.build() {
+    for entry in walker(collection, mask, |_| true) {
         match entry {
             Ok(entry) => walked.take(root, mask, &entry),
             Err(error) => walked.fail(root, &error),
@@ -56,6 +48,47 @@ pub(super) fn walk(collection: &Collection, mask: &Mask) -> Result<Walked, Error
     }
     walked.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(walked)
+}
+
+/// Calls `seen` with every folder that the walk comes to, before those in it.
+pub(crate) fn folders(collection: &Collection, mask: &Mask, mut seen: impl FnMut(&Path)) {
+    for entry in walker(collection, mask, |_| true).flatten() {
+        if entry.file_type().is_some_and(|kind| kind.is_dir()) {
+            seen(entry.path());
+        }
+    }
+}
+
+/// Whether the walk comes to any of some paths below the collection's folder: a folder, or a file that belongs to the collection. It goes no other
+/// ways.
+pub(crate) fn comes_to(collection: &Collection, mask: &Mask, paths: HashSet<String>) -> bool {
+    let mut ways = HashSet::new();
+    for path in &paths {
+        let parts = path.match_indices('/').map(|(end, _)| &path[..end]);
+        ways.extend(parts.chain([path.as_str()]).map(str::to_owned));
+    }
+    let found = |entry: DirEntry| {
+        let path = relative(&collection.path, entry.path())?;
+        let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
+        (paths.contains(&path) && (is_folder || mask.takes(&path))).then_some(())
+    };
+    !paths.is_empty()
+        && walker(collection, mask, move |folder| ways.contains(folder)).flatten().find_map(found).is_some()
+}
+
+/// The files and folders below a collection's that nothing hides or ignores; into those folders alone that `enters` takes.
+fn walker(collection: &Collection, mask: &Mask, enters: impl Fn(&str) -> bool + Send + Sync + 'static) -> Walk {
+    let mut builder = WalkBuilder::new(&collection.path);
+    let follow = collection.gitignore;
+    builder.hidden(true).require_git(false).git_ignore(follow).git_exclude(follow).ignore(follow).git_global(false);
+    builder.parents(follow);
+    let (pruning, folder) = (mask.clone(), collection.path.clone());
+    builder.filter_entry(move |entry| {
+        let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
+        let passes = |path: String| path.is_empty() || (!pruning.prunes(&path) && enters(&path));
+        !is_folder || relative(&folder, entry.path()).is_none_or(passes)
+    });
+    builder.build()
 }
 
 impl Walked {
@@ -112,7 +145,7 @@ fn place(error: &ignore::Error) -> Option<&Path> {
 }
 
 /// A path below the folder, with `/`; `None` if it is not UTF-8.
-fn relative(root: &Path, path: &Path) -> Option<String> {
+pub(crate) fn relative(root: &Path, path: &Path) -> Option<String> {
     let rest = path.strip_prefix(root).ok()?.to_str()?;
     Some(if std::path::MAIN_SEPARATOR == '/' { rest.to_owned() } else { rest.replace(std::path::MAIN_SEPARATOR, "/") })
 }
