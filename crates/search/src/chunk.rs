@@ -68,7 +68,9 @@ impl Chunk {
 /// Whether a text has headings and code as Markdown writes them, by the name of its file.
 pub fn is_markdown(path: &str) -> bool {
     let ending = path.rsplit('/').next().unwrap_or(path).rsplit_once('.').map_or("", |(_, ending)| ending);
-    ["md", "markdown", "mdx", "qmd", "txt", ""].iter().any(|known| ending.eq_ignore_ascii_case(known))
+    ["md", "markdown", "mdx", "qmd", "txt", "html", "htm", "xhtml", ""]
+        .iter()
+        .any(|known| ending.eq_ignore_ascii_case(known))
 }
 
 /// Cuts a text. Chunks are in order, each begins after the one before it begins, and together they hold every token of it.

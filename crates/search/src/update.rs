@@ -1,5 +1,6 @@
 //! Bringing the index up to date with the files.
 
+mod html;
 mod read;
 mod title;
 mod walk;
@@ -33,6 +34,9 @@ const READ_AHEAD: usize = 16;
 /// A file that changed so shortly before it was read may change again without getting another time: times have steps,
 /// of two seconds on some file systems.
 const TIME_STEP: Duration = Duration::from_secs(2);
+
+/// Counts changes of what is made of web pages; those that another version has read are read once more.
+const READER: &str = "1";
 
 /// How files are looked at.
 #[derive(Clone, Debug, Default)]
@@ -163,10 +167,12 @@ impl Index {
         }
         progress.start(Stage::Files(collection.name.clone()), files.len() as u64);
 
+        let is_read_otherwise = self.was_read_otherwise(id)?;
         let mut to_read = Vec::new();
         for file in files {
             let before = known.remove(&file.path);
-            if before.as_ref().is_some_and(|before| !options.reread && before.is_surely(&file)) {
+            let reread = options.reread || (is_read_otherwise && html::is_html(&file.path));
+            if before.as_ref().is_some_and(|before| !reread && before.is_surely(&file)) {
                 report.unchanged += 1;
                 progress.advance(1);
             } else {
@@ -190,7 +196,19 @@ impl Index {
             }
             transaction
                 .execute("UPDATE collections SET updated_at = ? WHERE id = ?", params![now().as_secs() as i64, id])?;
+            if is_read_otherwise && !progress.is_stopped() {
+                let sql = "INSERT OR REPLACE INTO settings VALUES ('reader/' || ?, ?)";
+                transaction.execute(sql, params![id, READER])?;
+            }
             Ok(())
+        })
+    }
+
+    /// Whether the web pages of a collection were read by an earlier version, which made another text of them.
+    fn was_read_otherwise(&self, collection: i64) -> Result<bool, Error> {
+        self.store.read(|connection| {
+            let sql = "SELECT NOT EXISTS (SELECT 1 FROM settings WHERE key = 'reader/' || ? AND value = ?)";
+            Ok(connection.query_row(sql, params![collection, READER], |row| row.get(0))?)
         })
     }
 
@@ -308,7 +326,10 @@ impl Place<'_> {
             }
         };
         let content = content(transaction, &read)?;
-        let title = title_of(&self.file.path, &read.text);
+        let title = match &read.title {
+            Some(title) => title::clipped(title),
+            None => title_of(&self.file.path, &read.text),
+        };
         let same = "SELECT id FROM documents WHERE id = ? AND content_id = ? AND title = ? AND active";
         let before = self.before.map(|before| before.id);
         let is_same = transaction

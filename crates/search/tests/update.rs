@@ -88,6 +88,25 @@ fn what_is_no_text_is_reported() {
 }
 
 #[test]
+fn web_pages_are_indexed_by_their_text() {
+    let place = Place::new(&[]);
+    let mut collection = place.index.collection("notes").unwrap();
+    collection.mask = "**/*.html".to_owned();
+    place.index.change_collection(&collection).unwrap();
+    place.write("a.html", "<title>All about cats</title><nav>Menu</nav><h1>Cats</h1><p>The cat <i>sat</i>.</p>");
+    place.write("empty.html", "<script>document.write('x')</script>");
+    let report = place.update();
+    assert_eq!((report.added, report.skipped.len()), (1, 0));
+    let part = place.index.get("a.html", None, None).unwrap();
+    assert_eq!((part.document.title.as_str(), part.text.as_str()), ("All about cats", "# Cats\n\nThe cat sat.\n"));
+    let found = |query: &str| place.index.search_keywords(query, &Default::default()).unwrap().hits.len();
+    assert_eq!((found("sat"), found("menu"), found("script")), (1, 0, 0));
+    age(&place, "a.html");
+    assert_eq!(place.update().unchanged, 1);
+    assert_eq!(place.update().unchanged, 1);
+}
+
+#[test]
 fn ignored_files_are_left_out_unless_they_are_wanted() {
     let place = Place::new(&[("a.md", "# A")]);
     place.write(".gitignore", "secret.md\n");

@@ -9,6 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Found;
+use super::html::{Page, extract, is_html};
 
 /// Larger files are not indexed: they are data, not documents.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -21,6 +22,8 @@ pub(super) struct Read {
     pub(super) text: String,
     /// Its SHA-256, hexadecimal.
     pub(super) hash: String,
+    /// What the file itself says that it is called, where that is no part of the text.
+    pub(super) title: Option<String>,
 }
 
 /// Why a file or folder was not indexed.
@@ -84,11 +87,13 @@ pub(super) fn read(folder: &Path, file: &Found) -> Result<Read, Skipped> {
     }
     let text = String::from_utf8(bytes).map_err(|error| Skipped::NotUtf8(error.utf8_error().valid_up_to()))?;
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+    let Page { title, text } =
+        if is_html(&file.path) { extract(&file.path, &text) } else { Page { title: None, text } };
     if text.trim().is_empty() {
         return Err(Skipped::Empty);
     }
     let hash = hex(&Sha256::digest(text.as_bytes()));
-    Ok(Read { text, hash })
+    Ok(Read { text, hash, title })
 }
 
 /// All of a file, or one byte more than is allowed: it may grow while it is read.

@@ -16,7 +16,12 @@ pub fn title_of(path: &str, text: &str) -> String {
         "org" => org(text),
         _ => None,
     };
-    heading.unwrap_or(stem).chars().take(MAX_CHARS).collect()
+    clipped(heading.unwrap_or(stem))
+}
+
+/// A title of the length that titles may have.
+pub(super) fn clipped(title: &str) -> String {
+    title.chars().take(MAX_CHARS).collect()
 }
 
 fn markdown(text: &str) -> Option<&str> {
