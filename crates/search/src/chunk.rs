@@ -1,17 +1,25 @@
 //! Cutting a text into chunks that an embedding model reads whole.
 //!
 //! A chunk ends where the text does, as far as that is possible: before a heading rather than between paragraphs, there rather than
-//! between lines, and inside a line or a block of code only if there is no other place. The method is that of qmd: among the
+//! between lines, and inside a line or a block of code only if there is no other place. Code is cut before its definitions. The method is that of qmd: among the
 //! places in the last part of what fits, each has a score by its kind, which falls with the square of the distance from the end. The
 //! sizes are in tokens of the model itself, and no chunk has more than it reads.
 
 mod breaks;
+mod lines;
+mod syntax;
+#[cfg(feature = "code")]
+mod tree;
 
 use std::ops::Range;
 
 use docent::tokenizer::Tokenizer;
 
 use breaks::{Break, breaks};
+pub use syntax::Syntax;
+
+/// The rule by which code is cut here. Texts that another rule has cut are cut anew; what is embedded of them anew are the chunks that change.
+pub(crate) const CODE_RULE: &str = if cfg!(feature = "code") { "trees 1" } else { "lines 1" };
 
 /// Most tokens of a chunk, for models that read more: of longer ones a vector says less.
 pub const MAX_CHUNK_TOKENS: usize = 512;
@@ -65,26 +73,18 @@ impl Chunk {
     }
 }
 
-/// Whether a text has headings and code as Markdown writes them, by the name of its file.
-pub fn is_markdown(path: &str) -> bool {
-    let ending = path.rsplit('/').next().unwrap_or(path).rsplit_once('.').map_or("", |(_, ending)| ending);
-    ["md", "markdown", "mdx", "qmd", "txt", "html", "htm", "xhtml", ""]
-        .iter()
-        .any(|known| ending.eq_ignore_ascii_case(known))
-}
-
 /// Cuts a text. Chunks are in order, each begins after the one before it begins, and together they hold every token of it.
 ///
 /// # Errors
 /// Those of the tokenizer, which no text causes.
 pub fn chunks(
     text: &str,
-    markdown: bool,
+    syntax: Syntax,
     tokenizer: &Tokenizer,
     options: ChunkOptions,
 ) -> Result<Vec<Chunk>, docent::tokenizer::Error> {
     let tokens = token_starts(text, tokenizer)?;
-    let breaks = breaks(text, markdown);
+    let breaks = breaks(text, syntax);
     Ok(cut(text, &tokens, &breaks, options))
 }
 

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::chunk::{Chunk, chunks, is_markdown};
+use crate::chunk::{CODE_RULE, Chunk, Syntax, chunks};
 use crate::collection::require;
 use crate::models::{self, Model, chunk_options, max_input_tokens};
 use crate::store::{Wait, WriterLock, next_generation};
@@ -99,6 +99,7 @@ impl Index {
                 collections.iter().map(|name| Ok(require(transaction, name)?.0)).collect::<Result<Vec<_>, Error>>()?;
             let model = models::register(transaction, embedder)?;
             models::put_in_use(transaction, &model, &ids)?;
+            forget_other_rule(transaction, &model)?;
             let scope = if ids.is_empty() { None } else { Some(serde_json::json!(ids).to_string()) };
             Ok(Work { embedder, model, scope, progress })
         })?;
@@ -211,6 +212,32 @@ impl Index {
     }
 }
 
+/// Has code cut anew that was cut by another rule than this version's. Its vectors stay, and are found again by chunks that are as they were.
+fn forget_other_rule(transaction: &Transaction<'_>, model: &Model) -> Result<(), Error> {
+    let key = format!("code of {}", model.id);
+    let sql = "SELECT EXISTS (SELECT 1 FROM settings WHERE key = ? AND value = ?)";
+    if transaction.query_row(sql, [key.as_str(), CODE_RULE], |row| row.get(0))? {
+        return Ok(());
+    }
+    let mut statement = transaction.prepare(
+        "SELECT t.id, substr(t.text, 1, 2),
+                (SELECT path FROM documents WHERE content_id = t.id AND active ORDER BY id LIMIT 1)
+         FROM chunked k JOIN contents t ON t.id = k.content_id WHERE k.model_id = ?",
+    )?;
+    let rows = statement.query_map([model.id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let cut: Vec<(i64, String, Option<String>)> = rows.collect::<rusqlite::Result<_>>()?;
+    for (content, begin, path) in cut {
+        if path.is_some_and(|path| Syntax::of(&path, &begin) != Syntax::Markdown) {
+            for table in ["chunks", "chunked"] {
+                let sql = format!("DELETE FROM {table} WHERE content_id = ? AND model_id = ?");
+                transaction.prepare_cached(&sql)?.execute([content, model.id])?;
+            }
+        }
+    }
+    transaction.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [key.as_str(), CODE_RULE])?;
+    Ok(())
+}
+
 /// Cuts texts on as many threads as the embedder has.
 fn cut_all(embedder: &Embedder, texts: &[Uncut]) -> Result<Vec<Vec<Chunk>>, Error> {
     let per_thread = texts.len().div_ceil(embedder.threads()).max(1);
@@ -230,7 +257,8 @@ fn cut_all(embedder: &Embedder, texts: &[Uncut]) -> Result<Vec<Vec<Chunk>>, Erro
 fn cut(embedder: &Embedder, text: &Uncut) -> Result<Vec<Chunk>, Error> {
     let tokenizer = embedder.tokenizer();
     let failed = |source| Error::Tokenize { name: text.path.clone(), source };
-    let found = chunks(&text.text, is_markdown(&text.path), tokenizer, chunk_options(embedder)).map_err(failed)?;
+    let found =
+        chunks(&text.text, Syntax::of(&text.path, &text.text), tokenizer, chunk_options(embedder)).map_err(failed)?;
     let most = max_input_tokens(embedder) + tokenizer.special_token_count();
     let mut fitting = Vec::with_capacity(found.len());
     for chunk in found {

@@ -107,7 +107,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use docent_kernels::ThreadPool;
 
 pub use address::{Address, DOCID_LENGTH, docid};
-pub use chunk::{Chunk, ChunkOptions, MAX_CHUNK_TOKENS, MIN_CHUNK_TOKENS, chunks, is_markdown};
+pub use chunk::{Chunk, ChunkOptions, MAX_CHUNK_TOKENS, MIN_CHUNK_TOKENS, Syntax, chunks};
 pub use collection::{Collection, CollectionStatus, Context, DEFAULT_MASK};
 pub use documents::{Document, Entry, Fetched, MAX_BYTES, Part, Several, TooLarge};
 pub use embed::EmbedReport;

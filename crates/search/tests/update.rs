@@ -266,3 +266,18 @@ fn two_updates_at_once_are_told_or_wait() {
         assert_eq!(waiting.join().unwrap().files, 1);
     });
 }
+
+#[test]
+fn code_that_another_rule_has_cut_is_cut_anew_and_nothing_else() {
+    let place = Place::new(&[("a.md", "the cat sat"), ("b.py", "def dog():\n    bark\n")]);
+    let mut collection = place.index.collection("notes").unwrap();
+    collection.mask = "**/*".to_owned();
+    place.index.change_collection(&collection).unwrap();
+    place.update();
+    assert_eq!((place.embed().texts, place.embed().texts), (2, 0));
+    // As a version with another rule leaves it.
+    let database = rusqlite::Connection::open(place.index.path()).unwrap();
+    database.execute("UPDATE settings SET value = 'another' WHERE key LIKE 'code of %'", []).unwrap();
+    let report = place.embed();
+    assert_eq!((report.texts, report.chunks, report.reused, report.embedded), (1, 1, 1, 0));
+}

@@ -1,25 +1,54 @@
 //! Where a text may be cut, and how gladly.
 
+use super::lines;
+use super::syntax::Syntax;
+
 /// The beginning of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Break {
     /// The byte that the line begins at; never 0 but for a heading.
     pub(super) at: usize,
-    /// What kind of place it is, from qmd's table: headings 100 to 50, code 80, a rule 60, a paragraph 20, an item 5, a line 1.
+    /// What kind of place it is, from qmd's table: headings 100 to 50, code 80, a rule 60, a paragraph 20, an item 5, a line 1;
+    /// in code, see `lines` and `tree`.
     score: u8,
     /// The level, 1 to 6, if the line is a heading.
     pub(super) heading: Option<u8>,
 }
 
 impl Break {
+    /// A place that is no heading.
+    pub(super) fn new(at: usize, score: u8) -> Break {
+        Break { at, score, heading: None }
+    }
+
     pub(super) fn score(&self) -> u8 {
         self.score
     }
 }
 
-/// The beginnings of all lines that a cut may be made before, in order. Lines inside of a block of code are not among them, unless the
-/// block is longer than [`LONG_CODE`].
-pub(super) fn breaks(text: &str, markdown: bool) -> Vec<Break> {
+/// The beginnings of all lines that a cut may be made before, in order.
+pub(super) fn breaks(text: &str, syntax: Syntax) -> Vec<Break> {
+    if syntax == Syntax::Markdown {
+        return markdown(text);
+    }
+    let lines = lines::breaks(text);
+    #[cfg(feature = "code")]
+    let lines = merged(lines, super::tree::breaks(text, syntax));
+    lines
+}
+
+/// Both lists in order; of two places that are the same, the better one.
+#[cfg(feature = "code")]
+fn merged(lines: Vec<Break>, tree: Vec<Break>) -> Vec<Break> {
+    let mut all = lines;
+    all.extend(tree);
+    all.sort_by_key(|found| (found.at, std::cmp::Reverse(found.score)));
+    all.dedup_by_key(|found| found.at);
+    all
+}
+
+/// Those of Markdown. Lines inside of a block of code are not among them, unless the block is longer than [`LONG_CODE`].
+fn markdown(text: &str) -> Vec<Break> {
     let mut breaks = Vec::new();
     let (mut at, mut after_blank) = (0, false);
     let mut fence: Option<Fence> = None;
@@ -29,12 +58,7 @@ pub(super) fn breaks(text: &str, markdown: bool) -> Vec<Break> {
         let line = line.trim_end();
         let mut found = Break { at: here, score: if after_blank { 20 } else { 1 }, heading: None };
         after_blank = line.is_empty();
-        if !markdown {
-            // In code, what begins at the margin after a blank line is a unit of its own.
-            if found.score == 20 && !line.starts_with([' ', '\t', '}', ')']) {
-                found.score = 40;
-            }
-        } else if let Some(open) = &fence {
+        if let Some(open) = &fence {
             if open.is_closed_by(line) {
                 fence = None;
                 // The line after the block is the place to cut, not that of its end.
@@ -126,8 +150,8 @@ fn is_item(line: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn found(text: &str, markdown: bool) -> Vec<(&str, u8)> {
-        breaks(text, markdown).iter().map(|b| (text[b.at..].lines().next().unwrap(), b.score)).collect()
+    fn found(text: &str) -> Vec<(&str, u8)> {
+        breaks(text, Syntax::Markdown).iter().map(|b| (text[b.at..].lines().next().unwrap(), b.score)).collect()
     }
 
     #[test]
@@ -143,22 +167,16 @@ mod tests {
             ("###### Six", 50),
             ("#none", 1),
         ];
-        assert_eq!(found(text, true), expected);
+        assert_eq!(found(text), expected);
         assert_eq!(heading_text("## A b ##\nc", 0), "A b");
     }
 
     #[test]
     fn code_is_one_piece() {
         let text = "a\n```rust\n# no\n\nfn x() {}\n```\nb\n~~~\n```\n~~~\nc\n";
-        assert_eq!(found(text, true), [("```rust", 80), ("b", 20), ("~~~", 80), ("c", 20)]);
-        assert_eq!(found("x\n```\n# no\n", true), [("```", 80)]);
+        assert_eq!(found(text), [("```rust", 80), ("b", 20), ("~~~", 80), ("c", 20)]);
+        assert_eq!(found("x\n```\n# no\n"), [("```", 80)]);
         let long = format!("```\n{}", "line of code\n".repeat(1000));
-        assert!(found(&long, true).len() > 500, "a fence that is never closed");
-    }
-
-    #[test]
-    fn units_of_code_begin_at_the_margin() {
-        let text = "def a():\n    x\n\n    y\n\ndef b():\n";
-        assert_eq!(found(text, false), [("    x", 1), ("", 1), ("    y", 20), ("", 1), ("def b():", 40)]);
+        assert!(found(&long).len() > 500, "a fence that is never closed");
     }
 }

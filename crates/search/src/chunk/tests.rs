@@ -11,7 +11,7 @@ static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
 });
 
 fn cut_up(text: &str, tokens: usize) -> Vec<Chunk> {
-    chunks(text, true, &TOKENIZER, ChunkOptions::new(tokens)).unwrap()
+    chunks(text, Syntax::Markdown, &TOKENIZER, ChunkOptions::new(tokens)).unwrap()
 }
 
 fn count(text: &str) -> usize {
@@ -69,8 +69,16 @@ fn one_long_line_is_cut_at_sentences_and_spaces() {
 }
 
 #[test]
-fn markdown_is_told_by_the_name() {
-    assert!(is_markdown("a/b.md") && is_markdown("README") && is_markdown("x.TXT") && !is_markdown("a.md/x.rs"));
+fn code_is_cut_between_its_units() {
+    let unit = |name: &str| format!("# About {name}\ndef {name}():\n    cat = 1\n\n    dog = 2\n\n    return cat\n");
+    let text: String = ["one", "two", "three", "four"].map(|name| unit(name) + "\n").concat();
+    let options = ChunkOptions { overlap: 0, ..ChunkOptions::new(45) };
+    let found = chunks(&text, Syntax::of("a.py", &text), &TOKENIZER, options).unwrap();
+    assert!(found.len() > 1);
+    for chunk in found {
+        assert!(text[chunk.range.clone()].starts_with("# About"), "{:?}", &text[chunk.range]);
+        assert_eq!(chunk.heading, "", "a comment is no heading");
+    }
 }
 
 proptest! {
