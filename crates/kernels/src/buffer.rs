@@ -53,6 +53,17 @@ impl<T: Plain> AlignedBuffer<T> {
         self.len = len;
     }
 
+    /// Makes it `len` values, of which those that it has stay. Memory grows by halves, so that values added a few at a time are
+    /// copied a bounded number of times each.
+    pub(crate) fn resize(&mut self, len: usize) {
+        if len > self.capacity() {
+            let mut larger = AlignedBuffer::zeroed(len.max(self.len + self.len / 2));
+            larger.as_mut_slice()[..self.len].copy_from_slice(self.as_slice());
+            *self = larger;
+        }
+        self.len = len;
+    }
+
     /// Values that fit without another allocation.
     pub(crate) fn capacity(&self) -> usize {
         self.memory.lines() * size_of::<CacheLine>() / size_of::<T>()
@@ -105,6 +116,12 @@ impl Matrix {
         self.rows
     }
 
+    /// Makes it one of `rows` rows. Those that it has and keeps are as they were; of further ones nothing is said.
+    pub fn set_rows(&mut self, rows: usize) {
+        self.buffer.resize(rows.checked_mul(self.stride).expect("a matrix fits the address space"));
+        self.rows = rows;
+    }
+
     /// Number of columns.
     pub fn columns(&self) -> usize {
         self.columns
@@ -155,6 +172,18 @@ mod tests {
         assert_eq!((buffer.as_slice().len(), buffer.capacity()), (100, 112));
         buffer.grow(3);
         assert_eq!((buffer.as_slice().len(), buffer.capacity()), (3, 112));
+    }
+
+    #[test]
+    fn rows_that_stay_are_as_they_were() {
+        let mut matrix = Matrix::from_buffer(AlignedBuffer::zeroed(0), 1, 17);
+        for rows in 1..100 {
+            matrix.set_rows(rows);
+            matrix.row_mut(rows - 1).fill(rows as f32);
+        }
+        matrix.set_rows(50);
+        assert!((0..50).all(|row| matrix.row(row) == [row as f32 + 1.0; 17]));
+        assert!(matrix.into_buffer().capacity() <= 150 * 32);
     }
 
     #[test]

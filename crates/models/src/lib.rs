@@ -46,6 +46,7 @@ mod head;
 mod inspect;
 mod keys;
 mod model;
+mod output;
 mod pass;
 pub mod quantize;
 mod sentence_transformers;

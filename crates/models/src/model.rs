@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use docent_gguf::Gguf;
-use docent_kernels::{Executor, Matrix, Pooling, Rows, ThreadPool};
+use docent_kernels::{Epilogue, Executor, Linear, Matrix, Pooling, Rows, ThreadPool};
 use docent_tokenizer::Tokenizer;
 use serde_json::{Map, Value};
 
 use crate::arch::{self, Loaded, Network, modern_bert};
 use crate::head::{Head, ScoreKind, Scorer};
+use crate::output::Output;
 use crate::pass::{Cache, Pass, Prefix};
 use crate::sentence_transformers::SentenceTransformers;
 use crate::settings::{HfConfig, Settings, Translated, Translation};
@@ -25,6 +26,8 @@ pub struct Model {
     network: Box<dyn Network>,
     projection: Head,
     scorer: Option<Scorer>,
+    output: Option<Result<Output, Error>>,
+    logits: Option<Linear>,
 }
 
 /// The kind of file a model came from.
@@ -223,8 +226,8 @@ impl Model {
     }
 
     fn new(description: Description, tokenizer: Tokenizer, loaded: Loaded) -> Self {
-        let Loaded { network, projection, scorer, .. } = loaded;
-        Model { description, tokenizer, network, projection, scorer }
+        let Loaded { network, projection, scorer, output, .. } = loaded;
+        Model { description, tokenizer, network, projection, scorer, output, logits: None }
     }
 
     /// What the model is.
@@ -300,11 +303,58 @@ impl Model {
         }
         let batch = Batch::new([ids]);
         batch.check(self.description.positions, self.description.vocabulary)?;
-        let mut prefix = Prefix::new(ids.len());
-        let mut pass = Pass { batch: &batch, rows: Rows::Last, cache: Cache::Fill(&mut prefix) };
-        let hidden = self.network.forward(executor, &mut pass);
+        let mut prefix = Prefix::new();
+        let hidden = self.extend(executor, &batch, &mut prefix);
         executor.recycle(hidden);
         Ok(Some(prefix))
+    }
+
+    /// Gets the output matrix of a language model ready, so that [`next_logits`](Self::next_logits) can be asked; false if the model
+    /// is none: an encoder, or a decoder whose tokens see those after them.
+    ///
+    /// # Errors
+    /// If the matrix has another shape than the vocabulary wants, or weights that cannot be used.
+    pub fn load_output(&mut self, threads: &ThreadPool) -> Result<bool, Error> {
+        if let Some(output) = self.output.take() {
+            self.logits = Some(output?.load(threads)?);
+        }
+        Ok(self.logits.is_some())
+    }
+
+    /// The logits of the token after `ids`, which go on from `prefix` and are added to it: one row of
+    /// [`vocabulary`](Description::vocabulary) values, in a matrix to be recycled by `executor`.
+    ///
+    /// A text is written by asking for the logits after a prompt with an empty prefix, then after each token chosen. What each
+    /// call costs is that of its own tokens, and of looking back at those before. The logits have the bits that a call with all
+    /// tokens at once would give.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), of the sequence as a whole; the prefix is then as it was.
+    ///
+    /// # Panics
+    /// If [`load_output`](Self::load_output) has not been called, or the model is no language model.
+    pub fn next_logits(
+        &self,
+        executor: &mut Executor,
+        ids: &[u32],
+        prefix: &mut Prefix,
+    ) -> Result<Matrix, BatchError> {
+        let output = self.logits.as_ref().expect("the caller has loaded the output of a language model");
+        let batch = Batch::after(prefix.tokens(), [ids]);
+        batch.check(self.description.positions, self.description.vocabulary)?;
+        let hidden = self.extend(executor, &batch, prefix);
+        let mut logits = executor.matrix(1, output.outputs());
+        executor.linear(&hidden, output, Epilogue::Assign, &mut logits);
+        executor.recycle(hidden);
+        Ok(logits)
+    }
+
+    /// The hidden state of the last token of the batch's one sequence, which goes on from `prefix` and is added to it.
+    fn extend(&self, executor: &mut Executor, batch: &Batch, prefix: &mut Prefix) -> Matrix {
+        let mut pass = Pass { batch, rows: Rows::Last, cache: Cache::Extend(&mut *prefix) };
+        let hidden = self.network.forward(executor, &mut pass);
+        prefix.advance(batch.ids().len());
+        hidden
     }
 
     fn pooled_states(&self, executor: &mut Executor, batch: &Batch, pooling: Pooling, cache: Cache<'_>) -> Matrix {
@@ -323,7 +373,8 @@ impl Model {
     /// Bytes of memory that the packed weights take; embedding tables stay in the file's mapping.
     pub fn packed_bytes(&self) -> usize {
         let scorer = self.scorer.as_ref().map_or(0, |scorer| scorer.head.bytes());
-        self.network.bytes() + self.projection.bytes() + scorer
+        let output = self.logits.as_ref().map_or(0, Linear::bytes);
+        self.network.bytes() + self.projection.bytes() + scorer + output
     }
 }
 

@@ -18,8 +18,8 @@ pub(crate) struct Pass<'a> {
 pub(crate) enum Cache<'a> {
     /// There are none.
     None,
-    /// Its one sequence is to be the start of others, and its keys and values are kept for them.
-    Fill(&'a mut Prefix),
+    /// Its one sequence goes on from a start, if there is one yet, and its keys and values are added to that for what comes after.
+    Extend(&'a mut Prefix),
     /// Each of its sequences goes on from the same start.
     Follow(&'a Prefix),
 }
@@ -43,18 +43,21 @@ impl Pass<'_> {
     }
 }
 
-/// The keys and values of tokens that many sequences begin with, for each layer.
+/// The keys and values of the tokens that a sequence begins with, for each layer.
 ///
-/// Where a token sees only those before it, they are the same whatever comes after, so they are computed once
-/// ([`Model::prefix`](crate::Model::prefix)).
+/// Where a token sees only those before it, they are the same whatever comes after. So they are computed once: for all sequences that
+/// begin alike ([`Model::prefix`](crate::Model::prefix)), or token by token as a sequence is written
+/// ([`Model::next_logits`](crate::Model::next_logits)).
+#[derive(Default)]
 pub struct Prefix {
     tokens: usize,
     layers: Vec<Matrix>,
 }
 
 impl Prefix {
-    pub(crate) fn new(tokens: usize) -> Self {
-        Prefix { tokens, layers: Vec::new() }
+    /// Of no tokens: what a sequence that is written from its beginning starts with.
+    pub fn new() -> Self {
+        Prefix::default()
     }
 
     /// The tokens that it stands for.
@@ -62,22 +65,42 @@ impl Prefix {
         self.tokens
     }
 
-    /// Bytes of memory that it takes.
+    /// Bytes of memory that its keys and values take.
     pub fn bytes(&self) -> usize {
         self.layers.iter().map(|layer| layer.rows() * layer.columns() * size_of::<f32>()).sum()
     }
 
-    /// Keeps the columns `columns` of layer `layer`, the next.
-    pub(crate) fn push(&mut self, executor: &mut Executor, layer: usize, qkv: &Matrix, columns: Range<usize>) {
-        assert_eq!((layer, qkv.rows()), (self.layers.len(), self.tokens), "layer and tokens of a prefix");
-        let mut kept = executor.matrix(self.tokens, columns.len());
-        for row in 0..self.tokens {
-            kept.row_mut(row).copy_from_slice(&qkv.row(row)[columns.clone()]);
-        }
-        self.layers.push(kept);
+    /// Gives its memory to an executor.
+    pub fn recycle(self, executor: &mut Executor) {
+        self.layers.into_iter().for_each(|layer| executor.recycle(layer));
     }
 
-    /// The columns `columns` of layer `layer`, before those of each sequence of `qkv`. What is in the other columns is not specified.
+    /// Adds the columns `columns` of all rows of `qkv` to layer `layer`, and gives what it has then. The tokens count when
+    /// [`advance`](Self::advance) says so, after the last layer.
+    pub(crate) fn push(
+        &mut self,
+        executor: &mut Executor,
+        layer: usize,
+        qkv: &Matrix,
+        columns: Range<usize>,
+    ) -> &Matrix {
+        if layer == self.layers.len() {
+            self.layers.push(executor.matrix(0, columns.len()));
+        }
+        let kept = &mut self.layers[layer];
+        kept.set_rows(self.tokens + qkv.rows());
+        for row in 0..qkv.rows() {
+            kept.row_mut(self.tokens + row).copy_from_slice(&qkv.row(row)[columns.clone()]);
+        }
+        kept
+    }
+
+    /// Counts tokens whose keys and values have been added to every layer.
+    pub(crate) fn advance(&mut self, tokens: usize) {
+        self.tokens += tokens;
+    }
+
+    /// Layer `layer`, before the columns `columns` of each sequence of `qkv`.
     pub(crate) fn before(
         &self,
         executor: &mut Executor,
@@ -87,12 +110,12 @@ impl Prefix {
         columns: Range<usize>,
     ) -> (Matrix, Sequences) {
         let whole = Sequences::from_lengths(sequences.iter().map(|tokens| self.tokens + tokens.len()));
-        let mut out = executor.matrix(whole.tokens(), qkv.columns());
+        let mut out = executor.matrix(whole.tokens(), columns.len());
         for (own, whole) in sequences.iter().zip(whole.iter()) {
             let prefix = (0..self.tokens).map(|row| self.layers[layer].row(row));
             let own = own.map(|row| &qkv.row(row)[columns.clone()]);
             for (to, from) in whole.zip(prefix.chain(own)) {
-                out.row_mut(to)[columns.clone()].copy_from_slice(from);
+                out.row_mut(to).copy_from_slice(from);
             }
         }
         (out, whole)

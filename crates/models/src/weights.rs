@@ -10,6 +10,7 @@ use docent_kernels::{
 };
 
 use crate::Error;
+use crate::output::Output;
 use crate::source::{Source, TensorView};
 
 const SUPPORTED: &str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, Q8_K, IQ4_NL, IQ4_XS and MXFP4";
@@ -242,6 +243,22 @@ impl<'a> Weights<'a> {
         }
         let rows = self.rows(name, columns)?;
         self.embedding(name, rows, columns).map(Some)
+    }
+
+    /// The matrix of a language model's output, or the embeddings of the tokens if it has none of its own; left in the file.
+    pub(crate) fn output(&self, vocabulary: usize, hidden: usize) -> Result<Output, Error> {
+        let own = "output.weight";
+        let name = if self.has(own) { own } else { "token_embd.weight" };
+        let tensor = self.require(name, &[vocabulary as u64, hidden as u64])?;
+        Ok(Output {
+            path: self.source.path().to_owned(),
+            name: name.to_owned(),
+            bytes: self.source.shared_bytes(name).ok_or_else(|| self.missing(name, &tensor.shape))?,
+            ty: self.weight_type(&tensor)?,
+            bias: self.vector_if_present("output.bias", vocabulary)?,
+            vocabulary,
+            hidden,
+        })
     }
 
     /// Lets the weight and the bias of `stem` lie, if they are there: known, and of no use in this model.

@@ -53,7 +53,8 @@ impl Executor {
     }
 
     /// The same for some tokens of each sequence only, with queries that have a matrix of their own; the columns of the queries
-    /// in `qkv` are not read. Row `i` of `out` has the bits that [`attention`](Self::attention) gives to the token of row `i`.
+    /// in `qkv` are not read, and it may do without: a matrix that has no more than the columns [`Heads::keys_and_values`] is one
+    /// of keys and values. Row `i` of `out` has the bits that [`attention`](Self::attention) gives to the token of row `i`.
     ///
     /// # Panics
     /// As [`attention`](Self::attention), or if a sequence is empty and should have a row.
@@ -71,6 +72,8 @@ impl Executor {
         assert_eq!(group * heads.kv_count, heads.count, "heads of queries on {} of keys and values", heads.kv_count);
         assert!(heads.slopes.is_empty() || heads.slopes.len() == heads.count, "slopes of {} heads", heads.count);
         let (columns, width) = (heads.columns(), heads.queries().end);
+        let without_queries = qkv.columns() == heads.keys_and_values().len() && width > 0;
+        let columns = if without_queries { heads.keys_and_values().len() } else { columns };
         assert_eq!((qkv.rows(), qkv.columns()), (sequences.tokens(), columns), "shape of a query-key-value matrix");
         assert_eq!(query_matrix.rows(), rows.count(sequences), "rows of queries");
         assert!(query_matrix.columns() >= width, "{} columns of queries, {width} expected", query_matrix.columns());
@@ -90,7 +93,8 @@ impl Executor {
         let (query_data, query_stride) = (Shared(query_matrix.as_ptr().cast_mut()), query_matrix.stride());
         let qkv_data = Shared(qkv.as_ptr().cast_mut());
         let (kernels, block_keys) = (self.kernels, block_keys(heads.dim));
-        let (keys, values) = (heads.keys().start, heads.values().start);
+        let skipped = if without_queries { width } else { 0 };
+        let (keys, values) = (heads.keys().start - skipped, heads.values().start - skipped);
         let plain = mask == Mask::Full && heads.slopes.is_empty();
         self.for_jobs(blocks.len() * heads.kv_count, |job, thread| {
             let (block, head) = (blocks[job / heads.kv_count], job % heads.kv_count);

@@ -17,6 +17,7 @@ use docent_kernels::{Executor, Matrix};
 
 use crate::Error;
 use crate::head::{Head, Scorer};
+use crate::output::Output;
 use crate::pass::Pass;
 use crate::settings::{HfConfig, Settings, Translation};
 use crate::source::HfName;
@@ -54,12 +55,14 @@ pub(crate) struct Loaded {
     pub(crate) scorer: Option<Scorer>,
     /// Whether a token sees only those before it, so that sequences can go on from a common start.
     pub(crate) causal: bool,
+    /// What tells the next token of a sequence; or why it cannot be used.
+    pub(crate) output: Option<Result<Output, Error>>,
 }
 
 impl Loaded {
     /// An architecture whose pooled hidden states are the embeddings.
     pub(crate) fn encoder(network: impl Network + 'static, sizes: Sizes, scorer: Option<Scorer>) -> Self {
-        Loaded { network: Box::new(network), sizes, projection: Head::default(), scorer, causal: false }
+        Loaded { network: Box::new(network), sizes, projection: Head::default(), scorer, causal: false, output: None }
     }
 }
 

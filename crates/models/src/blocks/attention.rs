@@ -1,6 +1,6 @@
 //! Self-attention: from hidden states to what each token gathers from those it sees.
 
-use docent_kernels::{Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Queries, Rotary, Rows};
+use docent_kernels::{Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Queries, Rotary, Rows, Sequences};
 
 use crate::pass::{Cache, Pass};
 
@@ -56,9 +56,12 @@ impl Attention {
         let mut out = executor.matrix(rows.count(batch.sequences()), heads.queries().end);
         match &mut pass.cache {
             Cache::None => executor.attention_of(queries_of(rows), &qkv, batch.sequences(), heads, mask, &mut out),
-            Cache::Fill(prefix) => {
-                executor.attention_of(queries_of(rows), &qkv, batch.sequences(), heads, mask, &mut out);
-                prefix.push(executor, layer, &qkv, heads.keys_and_values());
+            Cache::Extend(prefix) => {
+                let first = prefix.tokens();
+                let whole = prefix.push(executor, layer, &qkv, heads.keys_and_values());
+                let sequences = Sequences::from_lengths([whole.rows()]);
+                let rows = if rows == Rows::All { Rows::After(first) } else { rows };
+                executor.attention_of(queries_of(rows), whole, &sequences, heads, mask, &mut out);
             }
             Cache::Follow(prefix) => {
                 let (whole, sequences) =

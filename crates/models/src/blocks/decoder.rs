@@ -224,9 +224,10 @@ pub(crate) fn load(
         output_norm: weights.norm("output_norm", hidden, epsilon)?,
     };
     let scorer = scorer(sizes.vocabulary)?;
-    // What turns a hidden state into the logits of the next token.
+    // Of no use but to a model that writes; what may be wrong with it concerns no other.
     weights.pass_over("output");
-    Ok(Loaded { network: Box::new(decoder), sizes, projection: Head::default(), scorer, causal })
+    let output = causal.then(|| weights.output(sizes.vocabulary, hidden));
+    Ok(Loaded { network: Box::new(decoder), sizes, projection: Head::default(), scorer, causal, output })
 }
 
 /// The names that these models share.
