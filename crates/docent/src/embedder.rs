@@ -122,7 +122,11 @@ impl Embedder {
             return Err(Error::NotAnEmbedder { name: description.name.clone(), kind: "reranker".to_owned() });
         }
         let by_its_name = || catalog::find(&description.name).filter(|_| description.format == Format::Gguf);
-        let settings = ModelSettings::new(path, description, entry.or_else(by_its_name));
+        let entry = entry.or_else(by_its_name);
+        if let Some(entry) = entry.filter(|entry| entry.kind == catalog::Kind::Expander) {
+            return Err(Error::NotAnEmbedder { name: entry.name.clone(), kind: entry.kind.to_string() });
+        }
+        let settings = ModelSettings::new(path, description, entry);
         Ok(Embedder { engine: Engine::new(model, threads), settings })
     }
 

@@ -144,6 +144,37 @@ impl Engine {
         })
     }
 
+    /// Lets the model go on from a prompt: `next` gets the logits of each next token and says which it is, or that it was the last. All threads
+    /// work on each token; between two, other callers get their turns.
+    ///
+    /// The model must have been made ready to write.
+    pub(crate) fn write(
+        &self,
+        prompt: &[u32],
+        mut next: impl FnMut(&[f32]) -> Result<Option<u32>, Error>,
+    ) -> Result<(), Error> {
+        let mut write = |executor: &mut Executor, prefix: &mut Prefix| {
+            let mut ids = prompt;
+            let mut last: [u32; 1];
+            loop {
+                let logits = self.model.next_logits(executor, ids, prefix)?;
+                let chosen = next(logits.row(0));
+                executor.recycle(logits);
+                let Some(id) = chosen? else { return Ok(()) };
+                last = [id];
+                ids = &last;
+            }
+        };
+        let mut result = Ok(());
+        let on_pool = |isa| Executor::on_pool(isa, Arc::clone(&self.threads));
+        self.with_executor(&self.spread, on_pool, |executor| {
+            let mut prefix = Prefix::new();
+            result = write(executor, &mut prefix);
+            prefix.recycle(executor);
+        });
+        result
+    }
+
     /// Runs groups of sequences of these lengths through `run_group`, which gives what becomes of each.
     fn run(
         &self,

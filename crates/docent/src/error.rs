@@ -43,6 +43,20 @@ pub enum Error {
         /// What it is instead, or what it lacks.
         found: String,
     },
+    /// The model is of a kind that writes no expansions.
+    #[error("{name} is {found}, not a query expander")]
+    NotAnExpander {
+        /// The model.
+        name: String,
+        /// What it is instead, or what it lacks.
+        found: String,
+    },
+    /// The model computed NaN or infinity for a token: its weights are damaged.
+    #[error("the logits of {model} are not finite numbers; its weights are damaged, run `docent check`")]
+    LogitsNotFinite {
+        /// The model.
+        model: String,
+    },
     /// The model reads no instruction, and one was given.
     #[error("the model {model} takes no instruction")]
     NoInstruction {

@@ -1,4 +1,4 @@
-//! Embeddings and reranking with GGUF and safetensors models, on an ordinary CPU, without a C++ runtime, `PyTorch` or ONNX.
+//! Embeddings, reranking and query expansion with GGUF and safetensors models, on an ordinary CPU, without a C++ runtime, `PyTorch` or ONNX.
 //!
 //! Open a model by name, path or address, and give it texts:
 //!
@@ -63,6 +63,22 @@
 //! # Ok::<(), docent::Error>(())
 //! ```
 //!
+//! # Query expansion
+//!
+//! An [`Expander`] is a language model that writes other ways of asking a question, for a search to look for beside it. Whatever the
+//! model, the lines have the form that is asked for, and the same query gives the same lines:
+//!
+//! ```
+//! use docent::Expander;
+//!
+//! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/language-models/qwen3-tied");
+//! let expander = Expander::open(model)?;
+//! let lines = expander.expand("auth flow")?;
+//! assert!(!lines.is_empty());
+//! assert_eq!(lines, expander.expand("auth flow")?);
+//! # Ok::<(), docent::Error>(())
+//! ```
+//!
 //! # Converting
 //!
 //! [`convert`] turns a Hugging Face directory into the GGUF file that llama.cpp's converter would write, and [`mod@quantize`] a GGUF file
@@ -73,6 +89,7 @@ pub mod catalog;
 mod embedder;
 mod engine;
 mod error;
+mod expander;
 pub mod hub;
 pub mod model_ref;
 mod options;
@@ -93,6 +110,7 @@ pub use docent_models::{convert, quantize};
 pub use docent_tokenizer as tokenizer;
 pub use embedder::{Embedder, Embedding, MAX_DEFAULT_THREADS, default_threads};
 pub use error::Error;
+pub use expander::{ExpandOptions, ExpandedLine, Expander, ExpanderSettings, Expansion, LineKind};
 pub use model_ref::ModelRef;
 pub use options::{EmbedOptions, OpenOptions, Pooling, Prompt, Truncate};
 pub use prepared::PreparedText;

@@ -183,7 +183,8 @@ impl Reranker {
     pub fn open_with(model: &ModelRef, options: &OpenOptions, progress: &dyn Progress) -> Result<Self, Error> {
         let entry = catalog::of_reference(model);
         if let Some(entry) = entry.filter(|entry| entry.kind != catalog::Kind::Reranker) {
-            return Err(Error::NotAReranker { name: entry.name.clone(), found: format!("an {}", entry.kind) });
+            let article = if entry.kind == catalog::Kind::Embedding { "an" } else { "a" };
+            return Err(Error::NotAReranker { name: entry.name.clone(), found: format!("{article} {}", entry.kind) });
         }
         let path = Hub::from_env().offline(options.offline).fetch(model, options.quant, progress)?;
         Self::open_file(&path, entry, options.threads)

@@ -333,12 +333,7 @@ impl Model {
     ///
     /// # Panics
     /// If [`load_output`](Self::load_output) has not been called, or the model is no language model.
-    pub fn next_logits(
-        &self,
-        executor: &mut Executor,
-        ids: &[u32],
-        prefix: &mut Prefix,
-    ) -> Result<Matrix, BatchError> {
+    pub fn next_logits(&self, executor: &mut Executor, ids: &[u32], prefix: &mut Prefix) -> Result<Matrix, BatchError> {
         let output = self.logits.as_ref().expect("the caller has loaded the output of a language model");
         let batch = Batch::after(prefix.tokens(), [ids]);
         batch.check(self.description.positions, self.description.vocabulary)?;

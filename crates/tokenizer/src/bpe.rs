@@ -56,6 +56,12 @@ static ALPHABET: LazyLock<[char; 256]> = LazyLock::new(|| {
     })
 });
 
+/// The bytes that a token spells in that alphabet; `None` if it has other characters.
+pub(crate) fn spelt(token: &str) -> Option<Vec<u8>> {
+    static BYTES: LazyLock<HashMap<char, u8>> = LazyLock::new(|| ALPHABET.iter().copied().zip(0..=255).collect());
+    token.chars().map(|c| BYTES.get(&c).copied()).collect()
+}
+
 /// The tokens of the 256 bytes in GPT-2's alphabet.
 fn alphabet(vocabulary: &Vocabulary) -> [Option<u32>; 256] {
     std::array::from_fn(|byte| vocabulary.model_id(ALPHABET[byte].encode_utf8(&mut [0; 4])))
@@ -229,6 +235,9 @@ mod tests {
     #[test]
     fn bytes_are_spelt_as_in_gpt_2() {
         assert_eq!([0x20, 0x0a, 0x41, 0xe9, 0xad, 0x00].map(|byte| ALPHABET[byte]), ['Ġ', 'Ċ', 'A', 'é', 'Ń', 'Ā']);
+        assert_eq!(spelt("ĠAĊ\u{e9}ŃĀ"), Some(vec![0x20, 0x41, 0x0a, 0xe9, 0xad, 0x00]));
+        assert_eq!(spelt("a b"), None);
+        assert!((0..=255u8).all(|byte| spelt(&ALPHABET[usize::from(byte)].to_string()) == Some(vec![byte])));
         let vocabulary = vocabulary(&["Ġ", "a", "Ġa", "Ã", "©", "Ã©", "Ġaa"]);
         let merges = [("Ġ", "a"), ("Ã", "©")];
         let bpe = Bpe::bytes(&vocabulary, merges.into_iter(), None, None, "merges").unwrap();

@@ -7,6 +7,7 @@ use docent_gguf::Metadata;
 use tokenizers::Decoder;
 
 use crate::added::Specials;
+use crate::bpe;
 use crate::encoding::{Collector, Encoding, TruncationSide, Window};
 use crate::error::Error;
 use crate::pipeline::Pipeline;
@@ -264,6 +265,29 @@ impl Tokenizer {
         self.parts.vocabulary.token(id).map(str::to_owned)
     }
 
+    /// The bytes that a token adds to the text that it stands in, which may be a part of a character; for language models, whose
+    /// tokens make up a text byte by byte.
+    ///
+    /// `None` for special tokens, ids without a token, and the families whose tokens do not: [`Kind::WordPiece`], [`Kind::Unigram`],
+    /// [`Kind::Bpe`].
+    #[must_use]
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        let Parts { kind, vocabulary, .. } = &self.parts;
+        let token = vocabulary.token(id).filter(|_| !self.is_special(id))?;
+        let as_written = || token.as_bytes().to_vec();
+        let is_added = vocabulary.model_id(token) != Some(id);
+        match kind {
+            Kind::ByteLevelBpe | Kind::SentencePieceBpe if is_added => Some(as_written()),
+            // A token that does not keep to the alphabet was added by a file that does not tell so.
+            Kind::ByteLevelBpe => Some(bpe::spelt(token).unwrap_or_else(as_written)),
+            Kind::SentencePieceBpe => Some(match byte_of(token) {
+                Some(byte) => vec![byte],
+                None => token.replace('\u{2581}', " ").into_bytes(),
+            }),
+            Kind::WordPiece | Kind::Unigram | Kind::Bpe => None,
+        }
+    }
+
     /// The id of a token, as the vocabulary has it.
     #[must_use]
     pub fn id(&self, token: &str) -> Option<u32> {
@@ -294,6 +318,12 @@ impl Tokenizer {
     pub fn model_max_length(&self) -> Option<usize> {
         self.parts.model_max_length
     }
+}
+
+/// The byte of a token such as `<0x0A>`.
+fn byte_of(token: &str) -> Option<u8> {
+    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    u8::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 2)
 }
 
 impl fmt::Debug for Tokenizer {
