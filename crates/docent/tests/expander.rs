@@ -138,7 +138,7 @@ fn a_converted_file_writes_what_its_directory_does() {
 fn models_of_other_kinds_are_refused() {
     for (model, what) in [
         ("bert-tiny", "bert-tiny is an embedding model, not a query expander"),
-        ("convertible/qwen3-embed", "qwen3-embed is a model without the token"),
+        ("convertible/qwen3-embed", "qwen3-embed is an embedding model, not a query expander"),
         ("decoders/qwen3-classifier", "qwen3-classifier is a reranker, not a query expander"),
         ("encoders/nomic-bert/model.gguf", "is a"),
     ] {

@@ -86,6 +86,31 @@ fn q8_0_in_place_has_the_bits_of_q8_0_packed() {
     }
 }
 
+#[test]
+fn expanded_once_or_each_time_bits_are_the_same() {
+    let mut random = Random(5);
+    let types = [TensorType::Q4_K, TensorType::Q6_K, TensorType::Q8_0, TensorType::IQ4_XS];
+    let parts = |random: &mut Random| types.map(|ty| (in_place(&encoded(random, ty, 21, 512), ty, 21, 512), None));
+    let left = Linear::in_place(parts(&mut Random(6)).to_vec()).unwrap();
+    let mut expanded = Linear::in_place(parts(&mut Random(6)).to_vec()).unwrap();
+    expanded.expand(&ThreadPool::new(2));
+    assert_eq!((left.bytes(), expanded.bytes()), (96 * 4, 96 * 4 + 96 * 512 / 32 * 36));
+    for rows in [1, 5, 70] {
+        let x = random.values(rows * 512);
+        for isa in Isa::available() {
+            for executor in &mut executors(isa) {
+                let mut run = |layer: &Linear| {
+                    let x = matrix_of(executor, rows, 512, &x);
+                    let mut out = executor.matrix(rows, 84);
+                    executor.linear(&x, layer, Epilogue::Assign, &mut out);
+                    bits_of(&out)
+                };
+                assert_eq!(run(&expanded), run(&left), "{isa:?}, {rows} rows");
+            }
+        }
+    }
+}
+
 /// Every type, and matrices of several types stacked, against products in `f64` of what the format's decoder gives.
 #[test]
 fn products_are_those_of_the_decoded_weights() {

@@ -312,11 +312,15 @@ impl Model {
     /// Gets the output matrix of a language model ready, so that [`next_logits`](Self::next_logits) can be asked; false if the model
     /// is none: an encoder, or a decoder whose tokens see those after them.
     ///
+    /// Weights in blocks of fewer than 8 bits are expanded and take 1.125 bytes each: a token at a time, expanding them would take most of the
+    /// time.
+    ///
     /// # Errors
     /// If the matrix has another shape than the vocabulary wants, or weights that cannot be used.
     pub fn load_output(&mut self, threads: &ThreadPool) -> Result<bool, Error> {
         if let Some(output) = self.output.take() {
             self.logits = Some(output?.load(threads)?);
+            self.network.expand(threads);
         }
         Ok(self.logits.is_some())
     }

@@ -25,7 +25,9 @@ impl Output {
         let Output { path, name, bytes, ty, bias, vocabulary, hidden } = self;
         let load = || -> Result<Linear, WeightError> {
             if let WeightType::Blocks(_) = ty {
-                return Linear::in_place(vec![(BlockMatrix::new(bytes, ty, vocabulary, hidden)?, bias)]);
+                let mut linear = Linear::in_place(vec![(BlockMatrix::new(bytes, ty, vocabulary, hidden)?, bias)])?;
+                linear.expand(threads);
+                return Ok(linear);
             }
             Linear::pack(&[(RawMatrix::new(&bytes, ty, vocabulary, hidden)?, bias.as_deref())], threads)
         };

@@ -66,7 +66,7 @@ fn main() {
     );
 
     let options = SearchOptions { limit: DEPTH, ..SearchOptions::default() };
-    let models = Models { embedder: Some(&embedder), reranker: None };
+    let models = Models { embedder: Some(&embedder), ..Models::default() };
     let ranks = SearchOptions { fusion: Fusion::ReciprocalRanks, ..options.clone() };
     let plain = |query: &Judged| Query::plain(query.text.as_str());
     let mut searches: Vec<(&str, Search<'_>)> = vec![

@@ -33,7 +33,7 @@ fn main() {
     );
 
     let options = SearchOptions::default();
-    let models = Models { embedder: Some(&embedder), reranker: None };
+    let models = Models { embedder: Some(&embedder), ..Models::default() };
     println!("| search | first, ms | median, ms | p95, ms | processor time, ms |\n|---|---|---|---|---|");
     measure("keyword", &queries, |query| index.search_keywords(query, &options).unwrap().hits.len());
     measure("vector", &queries, |query| index.search_meaning(query, &embedder, &options).unwrap().hits.len());

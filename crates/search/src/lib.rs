@@ -13,7 +13,7 @@
 //!
 //! let embedder = docent::Embedder::open(model)?;
 //! index.embed(&embedder, Wait::Forever, &Silent)?;
-//! let models = Models { embedder: Some(&embedder), reranker: None };
+//! let models = Models { embedder: Some(&embedder), ..Models::default() };
 //! let found = index.search(&Query::plain("where is the cat?"), models, &SearchOptions::default())?;
 //! assert_eq!(found.hits[0].address.to_string(), "qmd://notes/cat.md");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -58,6 +58,18 @@
 //! its score and the rank before, weighed 3:1 for ranks 1 to 3, 6:4 to rank 10, 4:6 after that. With a
 //! [`deadline`](SearchOptions::deadline), the search returns what it has, and [`SearchResults::left_out`] what it left.
 //!
+//! # Expansion
+//!
+//! A plain question is also looked for in the words of a model that writes others ([`Models::expander`]), unless the words alone have
+//! found what is meant: a document of relevance 0.75 and none that comes within 0.15 of it, and no intent was given. Lines that the user
+//! has written stay alone. An expansion is kept in the index by model and question, the newest thousand, so that a question costs the
+//! model's time once. With a deadline, the model writes for half of the time at most, and lines that are complete by then count.
+//!
+//! What a model says is worth less than what was asked. With [`Fusion::Relevance`] each kind of evidence, words and meaning, is the mean of
+//! what the question has measured and the best that an expansion's lines have, two to one, or that of the question if it is more: other
+//! words can lift a document by a third of what they show, and never lower one. With [`Fusion::ReciprocalRanks`] the lists of the question count twice, those of
+//! other lines once. The reranker is asked the question itself.
+//!
 //! # Addresses
 //!
 //! Documents are named as qmd names them: `qmd://COLLECTION/PATH`, and docids of six digits. An index of qmd is not opened itself: its vectors
@@ -90,6 +102,7 @@ mod collection;
 mod documents;
 mod embed;
 mod error;
+mod expand;
 mod import;
 mod lexical;
 mod models;
@@ -102,7 +115,9 @@ mod vectors;
 mod watch;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use docent_kernels::ThreadPool;
 
@@ -139,6 +154,8 @@ pub struct Index {
     /// The model that was searched with last, by the address of its embedder's settings.
     models: Mutex<Vec<(String, Model)>>,
     threads: OnceLock<Arc<ThreadPool>>,
+    /// Microseconds that an expander last took to read its prompt.
+    prompt_time: AtomicU64,
 }
 
 impl Index {
@@ -151,7 +168,13 @@ impl Index {
     pub fn open(path: impl AsRef<Path>) -> Result<Index, Error> {
         let store = Store::open(path.as_ref())?;
         collection::restore(&store)?;
-        Ok(Index { store, vectors: Mutex::default(), models: Mutex::default(), threads: OnceLock::new() })
+        Ok(Index {
+            store,
+            vectors: Mutex::default(),
+            models: Mutex::default(),
+            threads: OnceLock::new(),
+            prompt_time: AtomicU64::new(0),
+        })
     }
 
     /// Where the index is.
@@ -162,5 +185,13 @@ impl Index {
     /// The threads that vectors are searched on, shared with the models of the process.
     fn threads(&self) -> &ThreadPool {
         self.threads.get_or_init(|| ThreadPool::shared(docent::default_threads()))
+    }
+    /// How long an expander last took to read its prompt; nothing if none has.
+    fn prompt_time(&self) -> Duration {
+        Duration::from_micros(self.prompt_time.load(Ordering::Relaxed))
+    }
+
+    fn set_prompt_time(&self, time: Duration) {
+        self.prompt_time.store(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }

@@ -10,12 +10,12 @@ mod snippet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use docent::{Embedder, Reranker};
+use docent::{Embedder, Expander, Reranker};
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
 use crate::collection::{Contexts, all, require};
-use crate::{Address, Error, Index, Query, docid};
+use crate::{Address, Error, Index, Line, Query, docid};
 pub use fusion::{Contribution, Explain, Fusion, RrfExplain};
 pub use score::{Evidence, relevance_of_both, relevance_of_keywords, relevance_of_meaning};
 pub use snippet::{Snippet, number_lines};
@@ -57,6 +57,8 @@ pub struct Models<'m> {
     pub embedder: Option<&'m Embedder>,
     /// Orders what was found.
     pub reranker: Option<&'m Reranker>,
+    /// Asks a plain question in other ways as well.
+    pub expander: Option<&'m Expander>,
 }
 
 /// What a search found.
@@ -66,12 +68,17 @@ pub struct SearchResults {
     pub hits: Vec<Hit>,
     /// What was left out because the deadline came: parts of the search, in order.
     pub left_out: Vec<LeftOut>,
+    /// What was looked for beside the query: the lines of an expander.
+    pub expansion: Vec<Line>,
 }
 
 /// A part of a search that a deadline cut off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeftOut {
+    /// Some or all of the lines that an expander would have written.
+    #[error("query expansion")]
+    Expansion,
     /// Nothing was looked for by meaning.
     #[error("search by meaning")]
     Meaning,
@@ -157,7 +164,7 @@ impl Index {
                 explain: None,
             });
             let words = (lexical.plain_words(), Vec::new());
-            Ok(SearchResults { hits: hits(connection, found, options, &words)?, left_out: Vec::new() })
+            Ok(SearchResults { hits: hits(connection, found, options, &words)?, ..SearchResults::default() })
         })
     }
 
@@ -184,7 +191,7 @@ impl Index {
                 explain: None,
             });
             let words = (query.words(), Vec::new());
-            Ok(SearchResults { hits: hits(connection, found, options, &words)?, left_out: Vec::new() })
+            Ok(SearchResults { hits: hits(connection, found, options, &words)?, ..SearchResults::default() })
         })
     }
 }

@@ -39,7 +39,7 @@ fn keywords(place: &Place, query: &str) -> Vec<String> {
 }
 
 fn models() -> Models<'static> {
-    Models { embedder: Some(&EMBEDDER), reranker: None }
+    Models { embedder: Some(&EMBEDDER), ..Models::default() }
 }
 
 #[test]

@@ -4,11 +4,14 @@
 //! scales as `f32`, then the codes in the [`Layout`] of the instructions that multiply them. A kernel that walks a
 //! panel reads memory strictly forward. 1.125 bytes a weight, against 1.0625 in the file.
 
+#![allow(unsafe_code)]
+
 use std::sync::OnceLock;
 
 use super::raw::{Q8_0_BYTES, RawMatrix, WeightError, q8_0_block};
-use super::{PANEL, pack_panels};
+use super::{BlockPanels, PANEL, pack_panels};
 use crate::buffer::AlignedBuffer;
+use crate::kernels::Kernels;
 use crate::threads::ThreadPool;
 
 /// Inputs that share a scale.
@@ -89,6 +92,21 @@ impl QuantizedPanels {
             })
         })?;
         Ok(QuantizedPanels { records, layout, other: OnceLock::new(), blocks })
+    }
+
+    /// Expands panels of blocks of other kinds once and for all, to the records that they would be expanded to each time.
+    pub(crate) fn expand(panels: &BlockPanels, rows: usize, kernels: &Kernels, pool: &ThreadPool) -> Self {
+        let blocks = panels.blocks;
+        let panel_bytes = blocks * RECORD_BYTES;
+        let mut records = AlignedBuffer::<u8>::zeroed_among_others(rows.div_ceil(PANEL) * panel_bytes);
+        let expanded = pack_panels(records.as_mut_slice(), panel_bytes, pool, |panel, records| {
+            let (mut codes, mut scales) = (vec![0; blocks * BLOCK], vec![0.0; blocks]);
+            // SAFETY: the instruction set of the kernels is present.
+            unsafe { (kernels.expand)(panels, panel, records, &mut codes, &mut scales) };
+            Ok(())
+        });
+        expanded.expect("no panel fails");
+        QuantizedPanels { records, layout: kernels.layout, other: OnceLock::new(), blocks }
     }
 
     /// The records of all panels in a layout. In another one than they were packed in, they are reordered the first time

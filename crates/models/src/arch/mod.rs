@@ -13,7 +13,7 @@ pub(crate) mod qwen3;
 
 use std::path::Path;
 
-use docent_kernels::{Executor, Matrix};
+use docent_kernels::{Executor, Matrix, ThreadPool};
 
 use crate::Error;
 use crate::head::{Head, Scorer};
@@ -31,6 +31,9 @@ pub(crate) trait Network: Send + Sync {
 
     /// Bytes of memory that the packed weights take.
     fn bytes(&self) -> usize;
+
+    /// Expands weights that were left in the file's blocks, for a model that is to write token by token; others have no use for it.
+    fn expand(&mut self, _threads: &ThreadPool) {}
 }
 
 /// The sizes that any architecture has.

@@ -9,7 +9,7 @@
 //! ```
 
 use docent_kernels::{
-    Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Rotary, RotaryStyle,
+    Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Rotary, RotaryStyle, ThreadPool,
 };
 
 use super::{Attention, FeedForward, QueryKeyNorm, position};
@@ -69,6 +69,14 @@ impl Network for Decoder {
         let layer =
             |layer: &Layer| layer.attention.bytes() + layer.attention_output.bytes() + layer.feed_forward.bytes();
         self.layers.iter().map(layer).sum()
+    }
+
+    fn expand(&mut self, threads: &ThreadPool) {
+        for layer in &mut self.layers {
+            layer.attention.projection.expand(threads);
+            layer.attention_output.expand(threads);
+            layer.feed_forward.expand(threads);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The feed-forward block of a layer.
 
-use docent_kernels::{Activation, Epilogue, Executor, Linear, Matrix};
+use docent_kernels::{Activation, Epilogue, Executor, Linear, Matrix, ThreadPool};
 
 use crate::Error;
 use crate::weights::Weights;
@@ -74,6 +74,18 @@ impl FeedForward {
     fn down(&self) -> &Linear {
         let (FeedForward::Plain { down, .. } | FeedForward::Gated { down, .. }) = self;
         down
+    }
+
+    /// Expands weights that were left in the file's blocks.
+    pub(crate) fn expand(&mut self, threads: &ThreadPool) {
+        match self {
+            FeedForward::Plain { up, down, .. } => {
+                [up, down].map(|linear| linear.expand(threads)).into_iter().collect()
+            }
+            FeedForward::Gated { gate, up, down, .. } => {
+                [gate, up, down].map(|linear| linear.expand(threads)).into_iter().collect()
+            }
+        }
     }
 
     /// Bytes of memory that the packed weights take.

@@ -33,6 +33,16 @@ pub struct Explain {
     pub blended_score: Option<f64>,
     /// What was measured.
     pub evidence: super::Evidence,
+    /// The best that was measured for the lines of an expansion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expanded_evidence: Option<super::Evidence>,
+}
+
+impl Explain {
+    /// The relevance by all that was measured.
+    pub(super) fn relevance(&self) -> f64 {
+        self.expanded_evidence.map_or(self.evidence, |expanded| self.evidence.lifted_by(expanded)).relevance()
+    }
 }
 
 /// The ranks of a document in the lists, and what follows from them.

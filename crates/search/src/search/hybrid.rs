@@ -9,7 +9,8 @@ use rusqlite::{Connection, OptionalExtension};
 use super::fusion::{Contribution, FIRST_WEIGHT, OTHER_WEIGHT};
 use super::score::{relevance_of_keywords, relevance_of_meaning};
 use super::{
-    Clock, Explain, Found, Fusion, LeftOut, Models, SearchOptions, SearchResults, hits, keyword, meaning, scope,
+    Clock, Evidence, Explain, Found, Fusion, LeftOut, Models, SearchOptions, SearchResults, hits, keyword, meaning,
+    scope,
 };
 use crate::lexical::LexicalQuery;
 use crate::query::{Line, LineKind};
@@ -27,25 +28,50 @@ const RERANK_STEP: usize = 4;
 /// Bytes of a document that a reranker reads where no chunk is known.
 const RERANK_BYTES: usize = 4096;
 
+/// The relevance by words from which, if no other document comes within `AHEAD` of it, a document is what was meant.
+const FOUND: f64 = 0.75;
+const AHEAD: f64 = 0.15;
+
 /// A document that is in one of the lists.
 #[derive(Default)]
 struct Candidate {
     explain: Explain,
     chunk: Option<i64>,
+    /// What the lines of an expansion measured.
+    expanded: Evidence,
+}
+
+/// A query, and what an expander has added to it.
+struct Lines<'q> {
+    lines: Vec<&'q Line>,
+    /// So many are the user's.
+    own: usize,
 }
 
 impl Index {
     /// Searches by keyword and by meaning, and lets the reranker, if there is one, order what was found.
     ///
     /// Without an embedder, or if the deadline has come before it was asked, the words alone are looked for; the reranker reads as
-    /// many of the candidates as there is time for, from the first on.
+    /// many of the candidates as there is time for, from the first on. A plain question is expanded if there is an expander; see
+    /// [the crate](crate#expansion).
     ///
     /// # Errors
     /// If nothing has been embedded with the model; an unknown collection, those of the models and the database.
     pub fn search(&self, query: &Query, models: Models<'_>, options: &SearchOptions) -> Result<SearchResults, Error> {
         let clock = Clock::start(options.deadline);
         let mut left_out = Vec::new();
-        let semantic: Vec<Line> = query.lines.iter().filter(|line| line.kind.is_semantic()).cloned().collect();
+        let mut expansion = Vec::new();
+        if let Some(expander) = models.expander
+            && query.is_plain()
+            && !(query.intent.is_none() && self.words_have_found_it(query, options)?)
+        {
+            // The other half is for looking for the lines.
+            let expanded = self.expand(query, expander, clock.left().map(|left| left / 2))?;
+            left_out.extend(expanded.cut.then_some(LeftOut::Expansion));
+            expansion = expanded.lines;
+        }
+        let lines = Lines { lines: query.lines.iter().chain(&expansion).collect(), own: query.lines.len() };
+        let semantic: Vec<Line> = lines.of(LineKind::is_semantic).map(|(_, line)| line.clone()).collect();
         let embedder = models.embedder.filter(|_| !semantic.is_empty());
         let vectors = match embedder {
             Some(_) if clock.is_over() => {
@@ -55,13 +81,13 @@ impl Index {
             Some(embedder) => Some((embedder, meaning::vectors(embedder, &semantic)?)),
             None => None,
         };
-        self.store.read(|connection| {
+        let (hits, reranking) = self.store.read(|connection| {
             let scope = scope(connection, options)?;
             let mut candidates = HashMap::new();
-            let deep = keyword_lists(connection, query, &scope, &mut candidates)?;
+            let deep = keyword_lists(connection, &lines, &scope, &mut candidates)?;
             if let Some((embedder, vectors)) = &vectors {
                 let (model, set) = meaning::open(self, connection, embedder)?;
-                for ((index, line), vector) in numbered(query, LineKind::is_semantic).zip(vectors) {
+                for ((index, line), vector) in lines.of(LineKind::is_semantic).zip(vectors) {
                     let near = set.search(vector, &scope, LIST, self.threads());
                     for (rank, near) in near.iter().enumerate() {
                         let deviations = meaning::deviations(&model, near.cosine);
@@ -69,78 +95,117 @@ impl Index {
                         let candidate: &mut Candidate = candidates.entry(near.document).or_default();
                         candidate.explain.vector_scores.push(score);
                         candidate.explain.rrf.contribute(contribution("vec", index, line, rank + 1, score));
-                        candidate.see_meaning(near.chunk, near.cosine, deviations);
+                        candidate.see_meaning(lines.is_own(index), near.chunk, near.cosine, deviations);
                     }
                 }
-                // What only the words found has a meaning as well.
-                let without: Vec<i64> = candidates
-                    .iter()
-                    .filter(|(_, candidate)| candidate.explain.evidence.cosine.is_none())
-                    .map(|(document, _)| *document)
-                    .collect();
-                for vector in vectors {
-                    for near in set.nearest_chunks(vector, &without) {
-                        let candidate = candidates.entry(near.document).or_default();
-                        candidate.see_meaning(near.chunk, near.cosine, meaning::deviations(&model, near.cosine));
+                // What only other lists found has a meaning as well.
+                for own in [true, false] {
+                    let without: Vec<i64> = candidates
+                        .iter_mut()
+                        .filter_map(|(document, candidate)| {
+                            candidate.evidence(own).cosine.is_none().then_some(*document)
+                        })
+                        .collect();
+                    let of_these = lines.of(LineKind::is_semantic).zip(vectors);
+                    for (_, vector) in of_these.filter(|((index, _), _)| lines.is_own(*index) == own) {
+                        for near in set.nearest_chunks(vector, &without) {
+                            let candidate = candidates.entry(near.document).or_default();
+                            let deviations = meaning::deviations(&model, near.cosine);
+                            candidate.see_meaning(own, near.chunk, near.cosine, deviations);
+                        }
                     }
                 }
             }
             for (document, candidate) in &mut candidates {
-                if let Some(matched) = deep.get(document) {
-                    candidate.explain.evidence.bm25 = matched.bm25;
-                    candidate.explain.evidence.coverage = matched.coverage;
+                for (own, deep) in [true, false].into_iter().zip(&deep) {
+                    if let Some(matched) = deep.get(document) {
+                        let evidence = candidate.evidence(own);
+                        (evidence.bm25, evidence.coverage) = (matched.bm25, matched.coverage);
+                    }
                 }
+                candidate.explain.expanded_evidence = (!expansion.is_empty()).then_some(candidate.expanded);
             }
             let mut ranked = ranked(candidates, options.fusion);
-            if let Some(reranker) = models.reranker {
-                let left = rerank(connection, reranker, query, &mut ranked, options.candidates, clock)?;
-                if left > 0 {
-                    left_out.push(LeftOut::Reranking(left));
-                }
-            }
+            let left = match models.reranker {
+                Some(reranker) => rerank(connection, reranker, query, &mut ranked, options.candidates, clock)?,
+                None => 0,
+            };
             let words = (query.words(), query.intent_words());
-            Ok(SearchResults { hits: hits(connection, ranked, options, &words)?, left_out })
+            Ok((hits(connection, ranked, options, &words)?, left))
+        })?;
+        left_out.extend((reranking > 0).then_some(LeftOut::Reranking(reranking)));
+        Ok(SearchResults { hits, left_out, expansion })
+    }
+
+    /// Whether the words of a plain question lead to one document and no other, so that other words would only lead away.
+    fn words_have_found_it(&self, query: &Query, options: &SearchOptions) -> Result<bool, Error> {
+        let Some(parsed) = query.lines.first().map(|line| leniently(&line.text)) else { return Ok(false) };
+        self.store.read(|connection| {
+            let found = keyword::search(connection, &parsed, &scope(connection, options)?, 2)?;
+            let relevance = |place: usize| found.get(place).map_or(0.0, |found| relevance_of_keywords(found.coverage));
+            Ok(relevance(0) >= FOUND && relevance(0) - relevance(1) >= AHEAD)
         })
     }
 }
 
 impl Candidate {
+    /// What the user's lines measured, or those of an expansion.
+    fn evidence(&mut self, own: bool) -> &mut Evidence {
+        if own { &mut self.explain.evidence } else { &mut self.expanded }
+    }
+
     /// Notes a chunk, if it is nearer than those before.
-    fn see_meaning(&mut self, chunk: i64, cosine: f32, deviations: f64) {
-        let evidence = &mut self.explain.evidence;
+    fn see_meaning(&mut self, own: bool, chunk: i64, cosine: f32, deviations: f64) {
+        let evidence = self.evidence(own);
         if evidence.cosine.is_none_or(|before| cosine > before) {
             evidence.cosine = Some(cosine);
             evidence.deviations = Some(deviations);
-            self.chunk = Some(chunk);
+            // The passage that is shown, and read by the reranker, is the one that answers the question itself.
+            if own {
+                self.chunk = Some(chunk);
+            }
         }
     }
 }
 
-/// The lines of some kinds, with their place in the query.
-fn numbered(query: &Query, wanted: impl Fn(LineKind) -> bool) -> impl Iterator<Item = (usize, &Line)> {
-    query.lines.iter().enumerate().filter(move |(_, line)| wanted(line.kind))
+impl Lines<'_> {
+    /// The lines of some kinds, with their places.
+    fn of(&self, wanted: impl Fn(LineKind) -> bool) -> impl Iterator<Item = (usize, &Line)> {
+        self.lines.iter().copied().enumerate().filter(move |(_, line)| wanted(line.kind))
+    }
+
+    fn is_own(&self, index: usize) -> bool {
+        index < self.own
+    }
 }
 
-/// Looks for the words of each line; returns the best keyword score of every document that was looked at.
+/// The words of a text that may have a quote that is not closed.
+fn leniently(text: &str) -> LexicalQuery {
+    LexicalQuery::parse(text).or_else(|_| LexicalQuery::parse(&text.replace('"', " "))).unwrap_or_default()
+}
+
+/// Looks for the words of each line; returns the best keyword score of every document that was looked at, for the user's lines and for the
+/// others.
 fn keyword_lists(
     connection: &Connection,
-    query: &Query,
+    lines: &Lines<'_>,
     scope: &[i64],
     candidates: &mut HashMap<i64, Candidate>,
-) -> Result<HashMap<i64, keyword::Matched>, Error> {
-    let mut deep: HashMap<i64, keyword::Matched> = HashMap::new();
-    for (index, line) in numbered(query, LineKind::is_lexical) {
-        let parsed = match (LexicalQuery::parse(&line.text), line.kind) {
-            (Ok(parsed), _) => parsed,
-            (Err(reason), LineKind::Lex) => return Err(Error::Query { line: index + 1, reason }),
-            // A question may have a quote that is not closed.
-            (Err(_), _) => LexicalQuery::parse(&line.text.replace('"', " ")).unwrap_or_default(),
+) -> Result<[HashMap<i64, keyword::Matched>; 2], Error> {
+    let mut deep = [HashMap::new(), HashMap::new()];
+    for (index, line) in lines.of(LineKind::is_lexical) {
+        let parsed = match LexicalQuery::parse(&line.text) {
+            Err(reason) if line.kind == LineKind::Lex && lines.is_own(index) => {
+                return Err(Error::Query { line: index + 1, reason });
+            }
+            _ => leniently(&line.text),
         };
         let matched = if line.kind == LineKind::Lex {
             keyword::search(connection, &parsed, scope, KEYWORD_DEPTH)?
         } else {
             keyword::any(connection, &parsed, scope, KEYWORD_DEPTH)?
         };
+        let deep: &mut HashMap<i64, keyword::Matched> = &mut deep[usize::from(!lines.is_own(index))];
         for (rank, matched) in matched.iter().enumerate() {
             let best = deep.entry(matched.document).or_insert(*matched);
             if matched.coverage > best.coverage {
@@ -174,8 +239,8 @@ fn contribution(source: &'static str, index: usize, line: &Line, rank: usize, ba
 fn ranked(candidates: HashMap<i64, Candidate>, fusion: Fusion) -> Vec<Found> {
     let mut found: Vec<Found> = candidates
         .into_iter()
-        .map(|(document, Candidate { explain, chunk })| {
-            let score = explain.evidence.relevance();
+        .map(|(document, Candidate { explain, chunk, .. })| {
+            let score = explain.relevance();
             Found { document, score, chunk, explain: Some(explain) }
         })
         .collect();

@@ -49,7 +49,21 @@ pub fn relevance_of_both(coverage: f64, deviations: f64) -> f64 {
     logistic(BOTH[0] - AGAINST + BOTH[1] * (coverage + NO_WORDS).ln() + BOTH[2] * deviations)
 }
 
+/// What the evidence of a question counts beside that of another way of asking it.
+const QUESTION: f64 = 2.0;
+
 impl Evidence {
+    /// The evidence of a question together with the best of other ways of asking it: the mean of both, the question counting twice, where
+    /// that is more.
+    pub(super) fn lifted_by(self, other: Evidence) -> Evidence {
+        let lifted = |own: f64, other: f64| own + (other - own).max(0.0) / (QUESTION + 1.0);
+        Evidence {
+            coverage: lifted(self.coverage, other.coverage),
+            deviations: self.deviations.map(|own| lifted(own, other.deviations.unwrap_or(own))),
+            ..self
+        }
+    }
+
     /// The relevance by all that is known.
     pub(super) fn relevance(&self) -> f64 {
         match self.deviations {
@@ -66,6 +80,16 @@ fn logistic(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_ways_of_asking_lift_by_a_third_of_what_they_show_and_never_lower() {
+        let evidence = |coverage, deviations| Evidence { coverage, deviations, bm25: 3.0, cosine: Some(0.25) };
+        let own = evidence(0.25, Some(2.0));
+        assert_eq!(own.lifted_by(evidence(0.5, Some(5.0))), evidence(0.25 + 0.25 / 3.0, Some(3.0)));
+        assert_eq!(own.lifted_by(evidence(0.0, Some(-1.0))), own);
+        assert_eq!(own.lifted_by(Evidence::default()), own);
+        assert_eq!(evidence(0.0, None).lifted_by(evidence(0.75, Some(9.0))), evidence(0.25, None));
+    }
 
     #[test]
     fn more_evidence_is_more_relevance() {

@@ -65,6 +65,18 @@ impl Store {
         result
     }
 
+    /// As [`write`](Self::write), for what can be done without: fails at once where another is writing.
+    pub(crate) fn write_if_free<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let mut connection = self.take()?;
+        let result = connection.busy_timeout(Duration::ZERO).map_err(Error::from).and_then(|()| {
+            let result = self.in_transaction(&mut connection, TransactionBehavior::Immediate, work);
+            connection.busy_timeout(BUSY)?;
+            result
+        });
+        self.give_back(connection);
+        result
+    }
+
     /// Runs `work` and takes back what it wrote.
     pub(crate) fn preview<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let mut connection = self.take()?;

@@ -10,7 +10,7 @@ use crate::Error;
 const APPLICATION: i64 = 0x4463_6e74;
 
 /// What takes an index from each version to the next. Entries are never changed once released.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The version of the schema that this code works with.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
