@@ -54,10 +54,10 @@ pub(crate) fn around(router: Router, layers: &Arc<Layers>) -> Router {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router
-        .layer(from_fn_with_state(Arc::clone(layers), check_source))
-        .layer(from_fn(dialects::speak))
-        .layer(from_fn(log::request))
+    let router = router.layer(from_fn_with_state(Arc::clone(layers), check_source)).layer(from_fn(dialects::speak));
+    #[cfg(feature = "otel")]
+    let router = router.layer(from_fn(crate::traces::request));
+    router.layer(from_fn(log::request))
 }
 
 async fn check_source(State(layers): State<Arc<Layers>>, request: Request, next: Next) -> Response {

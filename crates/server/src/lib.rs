@@ -65,6 +65,8 @@ mod router;
 mod scheduler;
 mod search;
 mod service;
+#[cfg(feature = "otel")]
+mod traces;
 mod transport;
 
 pub use config::{Access, Config, Limits, Listen, ModelsConfig, NamedModel};
@@ -77,4 +79,6 @@ pub use models::{Loaded, ModelInfo, Models, Served, Task};
 pub use router::{router, router_with_search};
 pub use search::{Found, Search, SearchCall, SearchModels, Searcher};
 pub use service::{EmbedCall, Embedded, Input, RerankCall, Reranked, Service, Timings};
+#[cfg(feature = "otel")]
+pub use traces::{Traces, TracesError};
 pub use transport::{Server, ServerError};

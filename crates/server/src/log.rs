@@ -15,7 +15,8 @@ use tracing::Instrument;
 use crate::guard::is_probe;
 use crate::transport::Client;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Where a request has its id from the log's layer on.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Characters of a request id that is taken over.
 const LONGEST_ID: usize = 128;

@@ -11,6 +11,8 @@ use crate::failure::{Failure, FailureKind};
 use crate::metrics::{Finished, Metrics};
 use crate::models::{Models, Served, Task};
 use crate::scheduler::Scheduler;
+#[cfg(feature = "otel")]
+use crate::traces;
 use crate::{Config, Limits};
 
 /// The models of a server and the one thread that runs them, behind every route. Cheap to clone.
@@ -187,7 +189,12 @@ impl Service {
     /// The embeddings of a part of some texts that begins at `first`, by which failures count.
     pub(crate) async fn embed_part(&self, call: EmbedCall, first: usize) -> Result<Embedded, Failure> {
         let watch = self.shared.metrics.call(Task::Embed, call.inputs.len());
-        watch.end(self.embedded(call, first).await)
+        #[cfg(feature = "otel")]
+        let traced = traces::Call::new(Task::Embed, call.model.as_deref(), call.inputs.len());
+        let ended = watch.end(self.embedded(call, first).await);
+        #[cfg(feature = "otel")]
+        traced.end(&ended);
+        ended
     }
 
     async fn embedded(&self, call: EmbedCall, first: usize) -> Result<Embedded, Failure> {
@@ -240,7 +247,12 @@ impl Service {
     /// As [`embed`](Self::embed).
     pub async fn rerank(&self, call: RerankCall) -> Result<Reranked, Failure> {
         let watch = self.shared.metrics.call(Task::Rerank, call.documents.len());
-        watch.end(self.reranked(call).await)
+        #[cfg(feature = "otel")]
+        let traced = traces::Call::new(Task::Rerank, call.model.as_deref(), call.documents.len());
+        let ended = watch.end(self.reranked(call).await);
+        #[cfg(feature = "otel")]
+        traced.end(&ended);
+        ended
     }
 
     async fn reranked(&self, call: RerankCall) -> Result<Reranked, Failure> {

@@ -132,6 +132,10 @@ enum LogFormat {
 
 pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let config = args.config()?;
+    #[cfg(feature = "otel")]
+    let _traces = traces();
+    #[cfg(not(feature = "otel"))]
+    note_no_traces();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads for the server")?;
     let service = Service::new(&config);
@@ -168,6 +172,24 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     runtime.shutdown_background();
     anyhow::ensure!(cut == 0, "{cut} connections were cut before their requests were done; --drain gives them longer");
     Ok(())
+}
+
+/// What exports traces until it is dropped, if the variables of OpenTelemetry ask for it. That it cannot is no reason not to serve.
+#[cfg(feature = "otel")]
+fn traces() -> Option<docent_server::Traces> {
+    docent_server::Traces::from_env().unwrap_or_else(|error| {
+        tracing::warn!(target: "docent_server", "{error}");
+        None
+    })
+}
+
+/// Whoever asks for traces is told that there are none.
+#[cfg(not(feature = "otel"))]
+fn note_no_traces() {
+    if std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some_and(|endpoint| !endpoint.is_empty()) {
+        let message = "OTEL_EXPORTER_OTLP_ENDPOINT is ignored: this docent was built without the feature `otel`";
+        tracing::warn!(target: "docent_server", "{message}");
+    }
 }
 
 impl Args {
