@@ -83,7 +83,7 @@ fn lines_of_an_expansion_count_beside_the_question() {
         assert_eq!(found.hits[0].address.to_string(), "qmd://notes/cat.md", "{fusion:?}");
         let explain = found.hits.iter().find(|hit| hit.address.to_string().contains("boat")).unwrap();
         let explain = explain.explain.clone().unwrap();
-        let lists: Vec<_> = explain.rrf.contributions.iter().map(|list| (list.query_type, list.weight)).collect();
+        let lists: Vec<_> = explain.rrf.contributions.iter().map(|list| (&*list.query_type, list.weight)).collect();
         assert!(lists.contains(&("lex", 1.0)) && lists.contains(&("hyde", 1.0)), "{lists:?}");
         assert!(lists.iter().all(|&(name, weight)| (weight == 2.0) == (name == "original")), "{lists:?}");
         assert!(explain.expanded_evidence.unwrap().coverage > explain.evidence.coverage);
