@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use docent::hub::Hub;
-use docent::{Embedder, ModelRef, Reranker};
+use docent::{Embedder, Expander, ModelRef, Reranker};
 use docent_search::{Index, Progress, Stage, WatchStop};
 
 use crate::console::{self, Console, Unit};
-use crate::model::{OpenArgs, model_or_default, open_embedder, reranker_or_default};
+use crate::model::{OpenArgs, expander_or_default, model_or_default, open_embedder, reranker_or_default};
 
 /// The variable that names the index when no option does.
 const VARIABLE: &str = "DOCENT_INDEX";
@@ -118,13 +118,29 @@ impl SearchModelArgs {
         Ok(Some(Reranker::open_with(&model, &self.open.options(), &console.fetch_progress())?))
     }
 
+    /// The query expander, if one is named, or the default one if it is on this machine.
+    pub(crate) fn expander(&self, named: Option<&str>, console: &Console) -> anyhow::Result<Option<Expander>> {
+        let Some(name) = Self::expander_name(named)? else { return Ok(None) };
+        let model: ModelRef = name.parse()?;
+        Ok(Some(Expander::open_with(&model, &self.open.options(), &console.fetch_progress())?))
+    }
+
     /// The name of that reranker.
     pub(crate) fn reranker_name(named: Option<&str>) -> anyhow::Result<Option<String>> {
-        let is_asked_for = named.is_some() || std::env::var_os(crate::model::VARIABLE_RERANKER).is_some();
-        let name = reranker_or_default(named)?;
-        let is_here = || anyhow::Ok(Hub::from_env().offline(true).cached(&name.parse()?, None).is_some());
-        Ok(if is_asked_for || is_here()? { Some(name) } else { None })
+        wanted(reranker_or_default(named)?, named, crate::model::VARIABLE_RERANKER)
     }
+
+    /// The name of that expander.
+    pub(crate) fn expander_name(named: Option<&str>) -> anyhow::Result<Option<String>> {
+        wanted(expander_or_default(named)?, named, crate::model::VARIABLE_EXPANDER)
+    }
+}
+
+/// The name of a model that searches do without if nobody asks for it and it is not on this machine.
+fn wanted(name: String, named: Option<&str>, variable: &str) -> anyhow::Result<Option<String>> {
+    let is_asked_for = named.is_some() || std::env::var_os(variable).is_some_and(|name| !name.is_empty());
+    let is_here = || anyhow::Ok(Hub::from_env().offline(true).cached(&name.parse()?, None).is_some());
+    Ok(if is_asked_for || is_here()? { Some(name) } else { None })
 }
 
 /// Shows how an update goes on.

@@ -15,6 +15,9 @@ pub(crate) const VARIABLE: &str = "DOCENT_MODEL";
 /// The variable that names the reranker when no option does.
 pub(crate) const VARIABLE_RERANKER: &str = "DOCENT_RERANKER";
 
+/// The variable that names the query expander when no option does.
+pub(crate) const VARIABLE_EXPANDER: &str = "DOCENT_EXPANDER";
+
 /// More threads than any machine that this runs on has cores; a guard against a slip of the finger.
 const MAX_THREADS: u64 = 1024;
 
@@ -104,6 +107,11 @@ pub(crate) fn model_or_default(given: Option<&str>) -> anyhow::Result<String> {
 /// A reranker's name as given, else what `DOCENT_RERANKER` says, else the default one.
 pub(crate) fn reranker_or_default(given: Option<&str>) -> anyhow::Result<String> {
     named(given, VARIABLE_RERANKER, catalog::DEFAULT_RERANKER)
+}
+
+/// A query expander's name as given, else what `DOCENT_EXPANDER` says, else the default one.
+pub(crate) fn expander_or_default(given: Option<&str>) -> anyhow::Result<String> {
+    named(given, VARIABLE_EXPANDER, catalog::DEFAULT_EXPANDER)
 }
 
 fn named(given: Option<&str>, variable: &str, default: &str) -> anyhow::Result<String> {

@@ -21,6 +21,9 @@ pub const DEFAULT_MODEL: &str = "all-MiniLM-L6-v2";
 /// The reranker of every command that is given none: the smallest of known quality.
 pub const DEFAULT_RERANKER: &str = "ms-marco-MiniLM-L6-v2";
 
+/// The query expander of every command that is given none: qmd's.
+pub const DEFAULT_EXPANDER: &str = "qmd-query-expansion-1.7B";
+
 /// What a model is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -29,7 +29,7 @@ pub(crate) struct Expanded {
 
 impl Query {
     /// Whether it says no more than what is looked for, so that a model may say it in other ways. Who writes lines has chosen them.
-    pub(crate) fn is_plain(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
         matches!(&self.lines[..], [Line { kind: LineKind::Plain, .. }])
     }
 }

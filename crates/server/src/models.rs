@@ -471,6 +471,10 @@ fn open(named: &NamedModel, options: &OpenOptions, warm: bool) -> Result<Loaded,
             }
             Loaded::Reranker(Arc::new(Served { name, model }))
         }
+        AnyModel::Expander(_) => {
+            let kind = catalog::Kind::Expander.to_string();
+            return Err(failed(docent::Error::NotAnEmbedder { name, kind }));
+        }
     })
 }
 

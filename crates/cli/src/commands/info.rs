@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use docent::{
-    AnyModel, Description, Embedder, Format, Inspection, ModelRef, OpenOptions, Prompt, Reranker, ScoreKind,
+    AnyModel, Description, Embedder, Expander, Format, Inspection, ModelRef, OpenOptions, Prompt, Reranker, ScoreKind,
     SettingFrom, TensorInfo, default_threads, inspect,
 };
 use serde::Serialize;
@@ -57,6 +57,9 @@ struct Info {
     /// What a reranker is told that relevance means, unless the caller says otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     instruction: Option<String>,
+    /// What a model that writes is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    writes: Option<&'static str>,
     tokenizer: Tokenizer,
     tensors: usize,
     parameters: u64,
@@ -164,6 +167,7 @@ impl Info {
             prompts: Prompts::default(),
             scores: None,
             instruction: None,
+            writes: None,
             tokenizer: Tokenizer { kind: inspection.tokenizer.clone(), vocabulary: inspection.vocabulary },
             tensors: tensors.len(),
             parameters: tensors.iter().map(TensorInfo::elements).sum(),
@@ -178,6 +182,7 @@ impl Info {
         match opened {
             Ok(AnyModel::Embedder(embedder)) => info.complete_embedder(&embedder),
             Ok(AnyModel::Reranker(reranker)) => info.complete_reranker(&reranker),
+            Ok(AnyModel::Expander(expander)) => info.complete_expander(&expander),
             Err(error) => info.reason = Some(error.to_string()),
         }
         info
@@ -209,6 +214,14 @@ impl Info {
         self.instruction.clone_from(&settings.instruction);
         let packed = reranker.packed_bytes();
         self.complete(&settings.description, settings.max_length, reranker.tokenizer(), packed);
+    }
+
+    fn complete_expander(&mut self, expander: &Expander) {
+        let settings = expander.settings();
+        (self.pooling, self.pooling_from) = (None, None);
+        self.writes = Some("lines that expand a query");
+        let positions = settings.description.positions;
+        self.complete(&settings.description, positions, expander.tokenizer(), expander.packed_bytes());
     }
 
     /// What an open model knows better than its headers.
@@ -253,6 +266,7 @@ impl Info {
         optional("max length", self.max_length.map(|length| count(length, "token")));
         optional("pooling", self.pooling_line());
         optional("scores", self.scores.map(str::to_owned));
+        optional("writes", self.writes.map(str::to_owned));
         optional("instruction", self.instruction.as_ref().map(|text| format!("{text:?}")));
         optional("normalized", self.normalize.map(|yes| if yes { "yes" } else { "no" }.to_owned()));
         let quoted = |prompt: &Option<String>| prompt.as_ref().map(|prompt| format!("{prompt:?}"));

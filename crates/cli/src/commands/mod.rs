@@ -10,6 +10,7 @@ mod convert;
 mod daemon;
 mod doctor;
 mod embed;
+mod expand;
 mod get;
 mod import;
 mod info;
@@ -52,6 +53,7 @@ pub(crate) enum Command {
     Daemon(daemon::Command),
     Embed(embed::Args),
     Rerank(rerank::Args),
+    Expand(expand::Args),
     Serve(Box<serve::Args>),
     Tokenize(tokenize::Args),
     Info(info::Args),
@@ -84,6 +86,7 @@ impl Command {
             Command::Daemon(command) => daemon::run(command, console),
             Command::Embed(args) => embed::run(args, console),
             Command::Rerank(args) => rerank::run(args, console),
+            Command::Expand(args) => expand::run(args, console),
             Command::Serve(args) => serve::run(*args, console),
             Command::Tokenize(args) => tokenize::run(args, console),
             Command::Info(args) => info::run(args, console),

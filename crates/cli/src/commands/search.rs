@@ -10,7 +10,7 @@ use docent_server::Search;
 use crate::console::{Console, usage};
 use crate::daemon::{DaemonArgs, Names};
 use crate::index::{IndexArgs, SearchModelArgs};
-use crate::results::{Format, Show, write_results};
+use crate::results::{Format, Show, harmless, write_results};
 
 /// Results of a search that says `--all`.
 const ALL_KEYWORDS: usize = 100_000;
@@ -126,7 +126,8 @@ pub(crate) struct VsearchArgs {
 /// Search documents by keyword and meaning together, and rerank.
 ///
 /// The query is a question, or a document of lines that begin with lex: (by keyword), vec: (by meaning), hyde: (the beginning of an
-/// answer) and intent: (what the question is about). A reranker orders the results if one is named or the default one is on this machine.
+/// answer) and intent: (what the question is about). A reranker orders the results if one is named or the default one is on this machine;
+/// a model asks a plain question in other ways as well on the same terms.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct QueryArgs {
@@ -152,6 +153,16 @@ pub(crate) struct QueryArgs {
     /// Do without a reranker
     #[arg(long)]
     no_rerank: bool,
+    #[arg(
+        long,
+        value_name = "MODEL",
+        conflicts_with = "no_expand",
+        help = "The model that asks a plain question in other ways as well [env: DOCENT_EXPANDER]"
+    )]
+    expander: Option<String>,
+    /// Do without other ways of asking
+    #[arg(long)]
+    no_expand: bool,
     /// Milliseconds that the search has, from when the models are loaded; it returns the best that it has by then
     #[arg(long, value_name = "MS")]
     deadline: Option<u64>,
@@ -213,6 +224,11 @@ pub(crate) fn query(args: QueryArgs, console: &Console) -> anyhow::Result<()> {
         ..args.common.options(ALL_VECTORS, 0.0)?
     };
     let found = args.find(&index, &query, &options, console)?;
+    if args.explain {
+        for line in &found.expansion {
+            console.note(format_args!("also looked for: {}: {}", line.kind.name(), harmless(&line.text)));
+        }
+    }
     for part in &found.left_out {
         console.warn(format_args!("left out because the time was over: {part}"));
     }
@@ -243,7 +259,12 @@ impl QueryArgs {
             true => None,
             false => self.models.reranker(self.reranker.as_deref(), console)?,
         };
-        let models = Models { embedder: Some(&embedder), reranker: reranker.as_ref() };
+        // A query of lines is not expanded: no need to open the largest of the models.
+        let expander = match self.no_expand || !query.is_plain() {
+            true => None,
+            false => self.models.expander(self.expander.as_deref(), console)?,
+        };
+        let models = Models { embedder: Some(&embedder), reranker: reranker.as_ref(), expander: expander.as_ref() };
         match index.search(query, models, options) {
             Err(error @ Error::NoVectors { .. }) => {
                 let found = index.search(query, Models { embedder: None, ..models }, options)?;

@@ -11,7 +11,7 @@ use super::get::date;
 use crate::console::Console;
 use crate::index::IndexArgs;
 use crate::json;
-use crate::model::{model_or_default, reranker_or_default};
+use crate::model::{expander_or_default, model_or_default, reranker_or_default};
 use crate::table::{Column, Table, bytes};
 
 /// Tell what is in the index, and what searches can do.
@@ -31,6 +31,7 @@ struct Report {
     index: Status,
     embedding_model: ModelReport,
     reranker: ModelReport,
+    expander: ModelReport,
 }
 
 #[derive(Serialize)]
@@ -52,6 +53,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         index: args.index.open()?.status()?,
         embedding_model: ModelReport::of(model_or_default(None)?)?,
         reranker: ModelReport::of(reranker_or_default(None)?)?,
+        expander: ModelReport::of(expander_or_default(None)?)?,
     };
     let mut out = console.out();
     if args.json {
@@ -81,7 +83,7 @@ fn facts(report: &Report) -> Table {
     }
     table.fact("model", presence(&report.embedding_model));
     table.fact("reranker", presence(&report.reranker));
-    table.fact("query expansion", "none; write vec: and hyde: lines yourself, or let an agent do it");
+    table.fact("expander", presence(&report.expander));
     table
 }
 

@@ -1,5 +1,6 @@
 //! `docent check`: whether a model does here what its publisher says it does.
 
+mod expansion;
 mod scores;
 
 use std::io::Write;
@@ -18,7 +19,7 @@ use crate::table::{Column, Table, bytes, coloured, count, milliseconds};
 
 /// Open a model, run it, and compare with published values.
 ///
-/// Looks at every weight, embeds a few texts (or scores them, with a reranker) alone and together, and compares with the vectors,
+/// Looks at every weight, embeds a few texts (or scores them, with a reranker; an expander writes) alone and together, and compares with the vectors,
 /// similarities or scores that the catalogue knows to be published for the model. The exit status is 1 if anything is not as it should be.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -107,6 +108,11 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
             report.probe_scores(&reranker);
             report.peak_memory_bytes = system::peak_memory();
             report.compare_scores(&reranker, &inspection);
+        }
+        Ok(AnyModel::Expander(expander)) => {
+            report.add("opens", opens(expander.isa(), expander.threads()));
+            report.probe_expansion(&expander);
+            report.peak_memory_bytes = system::peak_memory();
         }
         Err(error) => report.add("opens", Err(error.to_string())),
     }
