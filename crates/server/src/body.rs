@@ -21,11 +21,7 @@ impl<T: DeserializeOwned> FromRequest<Service> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, service: &Service) -> Result<Self, Failure> {
-        let parsed = match read_again(request.into_body(), service.limits().body_bytes).await {
-            Ok(bytes) => parse(&bytes).map(Json),
-            Err(failure) => Err(failure),
-        };
-        parsed.inspect_err(|failure| service.metrics().refused(failure.kind))
+        parse(&read_again(request.into_body(), service.limits().body_bytes).await?).map(Json)
     }
 }
 
@@ -92,8 +88,11 @@ pub(crate) struct Admission {
     requests: Arc<Semaphore>,
     /// One permit for each KiB.
     bodies: Arc<Semaphore>,
+    /// One permit for each KiB, too.
+    answers: Arc<Semaphore>,
     most_requests: usize,
     most_bodies: usize,
+    most_answers: usize,
     body_bytes: usize,
     read_timeout: Duration,
 }
@@ -102,6 +101,11 @@ pub(crate) struct Admission {
 pub(crate) struct Admitted {
     _request: OwnedSemaphorePermit,
     _body: Option<OwnedSemaphorePermit>,
+}
+
+/// An answer's share of the memory of all answers, given back when it is dropped.
+pub(crate) struct AnswerRoom {
+    _permits: Option<OwnedSemaphorePermit>,
 }
 
 /// Memory for a body, paid for in permits as it grows.
@@ -113,6 +117,9 @@ struct Buffer {
 /// Bytes a second that a body must bring in the long run: without it one byte now and then would hold memory for days.
 const SLOWEST: usize = 8 << 10;
 
+/// Bytes of an answer that is not counted: there are no more of them at a time than requests, and nobody is refused for one.
+const SMALL_ANSWER: u64 = 64 << 10;
+
 /// Seconds after which it is worth trying again when requests or their bodies are too many: most requests take less than one.
 const RETRY_AFTER: u32 = 1;
 
@@ -121,14 +128,39 @@ impl Admission {
         let most_requests = limits.concurrent_requests.clamp(1, Semaphore::MAX_PERMITS);
         // One request at a time must go through, however little is allowed for all.
         let most_bodies = limits.bodies_bytes.max(limits.body_bytes.saturating_add(1 << 10));
+        let most_answers = kib(limits.answers_bytes).clamp(1, u32::MAX as usize).min(Semaphore::MAX_PERMITS);
         Admission {
             requests: Arc::new(Semaphore::new(most_requests)),
             bodies: Arc::new(Semaphore::new(kib(most_bodies).min(Semaphore::MAX_PERMITS))),
+            answers: Arc::new(Semaphore::new(most_answers)),
             most_requests,
             most_bodies,
+            most_answers,
             body_bytes: limits.body_bytes,
             read_timeout: limits.read_timeout,
         }
+    }
+
+    /// Room for an answer of so many bytes, which its client may take its time to read.
+    ///
+    /// # Errors
+    /// If others have it.
+    pub(crate) fn answer(&self, bytes: u64) -> Result<AnswerRoom, Failure> {
+        if bytes <= SMALL_ANSWER {
+            return Ok(AnswerRoom { _permits: None });
+        }
+        // One that is larger than the room of all is alone in it.
+        let permits = kib(usize::try_from(bytes).unwrap_or(usize::MAX)).min(self.most_answers);
+        let permits = u32::try_from(permits).ok();
+        let permits = permits.and_then(|permits| Arc::clone(&self.answers).try_acquire_many_owned(permits).ok());
+        if permits.is_none() {
+            let most = self.most_answers << 10;
+            let kind = FailureKind::Overloaded { retry_after: RETRY_AFTER };
+            let message =
+                format!("the answers that are being sent have more than {most} bytes together; try again in 1 s");
+            return Err(Failure::new(kind, message));
+        }
+        Ok(AnswerRoom { _permits: permits })
     }
 
     fn request(&self) -> Result<OwnedSemaphorePermit, Failure> {

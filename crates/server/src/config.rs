@@ -84,6 +84,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of all bodies that are read or worked on at a time.
     pub bodies_bytes: usize,
+    /// Bytes of all answers that are sent at a time; small ones are not counted, and one alone is never too much.
+    pub answers_bytes: usize,
     /// Texts or documents of a request.
     pub items: usize,
     /// Tokens of a request.
@@ -92,7 +94,8 @@ pub struct Limits {
     pub answer_values: usize,
     /// Connections at a time.
     pub connections: usize,
-    /// Time for a request's head, between two parts of its body, and for the client to take anything of its answer.
+    /// Time for a request's head, between two parts of its body, and for the client to take
+    /// anything of its answer.
     pub read_timeout: Duration,
     /// Time that a connection may stay open without a request.
     pub idle_timeout: Duration,
@@ -158,6 +161,7 @@ impl Default for Limits {
             queue_tokens: 1 << 20,
             body_bytes: 16 << 20,
             bodies_bytes: 256 << 20,
+            answers_bytes: 256 << 20,
             items: 2048,
             request_tokens: 300_000,
             answer_values: 8 << 20,

@@ -14,6 +14,8 @@ pub struct Failure {
     pub message: String,
     /// The field of the request that is to blame, if it is one.
     pub field: Option<String>,
+    /// Whether the metrics have it already.
+    pub(crate) counted: bool,
 }
 
 /// What is wrong with a request, or with the server.
@@ -63,12 +65,12 @@ pub enum FailureKind {
 impl Failure {
     /// A failure without a field to blame.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Failure { kind, message: message.into(), field: None }
+        Failure { kind, message: message.into(), field: None, counted: false }
     }
 
     /// A value of the field that cannot be used.
     pub fn invalid(field: &str, message: impl Into<String>) -> Self {
-        Failure { kind: FailureKind::Invalid, message: message.into(), field: Some(field.to_owned()) }
+        Failure { kind: FailureKind::Invalid, message: message.into(), field: Some(field.to_owned()), counted: false }
     }
 
     /// The same with the field to blame.
@@ -129,7 +131,7 @@ impl From<docent::Error> for Failure {
             Error::NotAnEmbedder { .. } | Error::NotAReranker { .. } => (FailureKind::WrongModel, Some("model")),
             _ => (FailureKind::Backend, None),
         };
-        Failure { kind, message: error.to_string(), field: field.map(str::to_owned) }
+        Failure { kind, message: error.to_string(), field: field.map(str::to_owned), counted: false }
     }
 }
 

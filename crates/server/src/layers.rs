@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -35,11 +35,6 @@ impl Layers {
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
-
-    fn refuse(&self, failure: Failure) -> Response {
-        self.service.metrics().refused(failure.kind);
-        failure.into_response()
-    }
 }
 
 /// The router within its layers.
@@ -54,7 +49,9 @@ pub(crate) fn around(router: Router, layers: &Arc<Layers>) -> Router {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    let router = router.layer(from_fn_with_state(Arc::clone(layers), check_source)).layer(from_fn(dialects::speak));
+    let router = router
+        .layer(from_fn_with_state(Arc::clone(layers), check_source))
+        .layer(from_fn_with_state(layers.service.clone(), dialects::speak));
     #[cfg(feature = "otel")]
     let router = router.layer(from_fn(crate::traces::request));
     router.layer(from_fn(log::request))
@@ -63,7 +60,7 @@ pub(crate) fn around(router: Router, layers: &Arc<Layers>) -> Router {
 async fn check_source(State(layers): State<Arc<Layers>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     if let Err(failure) = layers.guard.check_source(&parts) {
-        return layers.refuse(failure);
+        return failure.into_response();
     }
     if is_probe(parts.uri.path()) && parts.uri.path() != "/metrics" && layers.stopping.load(Ordering::Relaxed) {
         return Failure::new(FailureKind::Unready, "the server is on its way down").into_response();
@@ -74,18 +71,23 @@ async fn check_source(State(layers): State<Arc<Layers>>, request: Request, next:
 async fn check_key(State(layers): State<Arc<Layers>>, request: Request, next: Next) -> Response {
     match layers.guard.check_key(request.uri().path(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(failure) => layers.refuse(failure),
+        Err(failure) => failure.into_response(),
     }
 }
 
-/// Takes a request on if there is room for it, and reads its body. Both count until the answer is sent.
+/// Takes a request on if there is room for it, and reads its body. Both count until the answer is sent, for which there must be room, too.
 async fn admit(State(layers): State<Arc<Layers>>, request: Request, next: Next) -> Response {
     if is_probe(request.uri().path()) {
         return next.run(request).await;
     }
-    match body::receive(request, &layers.admission).await {
-        Ok((request, admitted)) => next.run(request).await.map(|body| Body::new(Carrying::new(body, admitted))),
-        Err(failure) => layers.refuse(failure),
+    let (request, admitted) = match body::receive(request, &layers.admission).await {
+        Ok(received) => received,
+        Err(failure) => return failure.into_response(),
+    };
+    let response = next.run(request).await;
+    match layers.admission.answer(response.body().size_hint().lower()) {
+        Ok(room) => response.map(|body| Body::new(Carrying::new(body, (admitted, room)))),
+        Err(failure) => failure.into_response(),
     }
 }
 

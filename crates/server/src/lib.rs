@@ -49,11 +49,13 @@
 //! Everything that can go wrong is a [`Failure`] of a [kind](FailureKind), and the dialect of the route gives it status, body and words.
 //! Where a dialect can carry it, one bad text fails alone; truncation is in every answer that has a place for it.
 
+mod blocking;
 mod body;
 mod config;
 pub mod daemon;
 mod dialects;
 mod failure;
+mod floats;
 mod guard;
 mod layers;
 mod log;
@@ -75,7 +77,7 @@ pub use dialects::read_as_every_request;
 pub use failure::{Failure, FailureKind};
 pub use guard::{AccessError, KeyFileError, read_keys};
 pub use metrics::Metrics;
-pub use models::{Loaded, ModelInfo, Models, Served, Task};
+pub use models::{Loaded, ModelFacts, ModelInfo, Models, Served, Task};
 pub use router::{router, router_with_search};
 pub use search::{Found, Search, SearchCall, SearchModels, Searcher};
 pub use service::{EmbedCall, Embedded, Input, RerankCall, Reranked, Service, Timings};

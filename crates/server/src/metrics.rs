@@ -53,7 +53,7 @@ pub(crate) trait Finished {
     /// Where the time went.
     fn timings(&self) -> Timings;
     /// What is wrong with the first item that failed, if one did.
-    fn failure(&self) -> Option<&Failure>;
+    fn failure(&mut self) -> Option<&mut Failure>;
     /// Tokens of each item.
     fn lengths(&self) -> Vec<usize>;
 }
@@ -125,9 +125,14 @@ impl Metrics {
         Watch { metrics: self, task, method, ended: false }
     }
 
-    /// A request is turned away before it comes to a call.
-    pub(crate) fn refused(&self, kind: FailureKind) {
-        self.failures.with_label_values(&[kind.label()]).inc();
+    /// A request fails, in a call or before it came to one. What is counted already is not counted again.
+    pub(crate) fn failed(&self, failure: &mut Failure) {
+        // A request for nothing that there is belongs to no model.
+        let is_lost = matches!(failure.kind, FailureKind::UnknownRoute | FailureKind::Method);
+        if !failure.counted && !is_lost {
+            self.failures.with_label_values(&[failure.kind.label()]).inc();
+        }
+        failure.counted = true;
     }
 
     /// A step begins.
@@ -146,13 +151,13 @@ impl Metrics {
 
 impl Watch<'_> {
     /// The call is at its end.
-    pub(crate) fn end<T: Finished>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
+    pub(crate) fn end<T: Finished>(mut self, mut result: Result<T, Failure>) -> Result<T, Failure> {
         self.ended = true;
-        match &result {
+        match &mut result {
             Ok(finished) => {
                 match finished.failure() {
                     None => self.metrics.successes.with_label_values(&[self.method]).inc(),
-                    Some(failure) => self.metrics.refused(failure.kind),
+                    Some(failure) => self.metrics.failed(failure),
                 }
                 let task = self.metrics.of(self.task);
                 task.success.inc_by(finished.lengths().len() as u64);
@@ -163,7 +168,7 @@ impl Watch<'_> {
                     self.metrics.input_length.observe(tokens as f64);
                 }
             }
-            Err(failure) => self.metrics.refused(failure.kind),
+            Err(failure) => self.metrics.failed(failure),
         }
         result
     }

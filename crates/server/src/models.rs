@@ -51,12 +51,27 @@ pub enum Loaded {
 pub struct ModelInfo {
     /// The name in requests.
     pub name: String,
-    /// What it is for; `None` before it was loaded for the first time.
-    pub task: Option<Task>,
+    /// What it is; `None` before it was loaded for the first time.
+    pub facts: Option<Arc<ModelFacts>>,
     /// Whether it is in memory.
     pub loaded: bool,
     /// When the server learned of it.
     pub since: SystemTime,
+}
+
+/// What a model is, known from when it was last loaded: to be told without loading it again.
+#[derive(Clone, Debug)]
+pub struct ModelFacts {
+    /// What it is for.
+    pub task: Task,
+    /// What its files say.
+    pub description: docent::Description,
+    /// Tokens that it reads unless the request says otherwise.
+    pub max_length: usize,
+    /// How an embedder makes one vector of a text.
+    pub pooling: Option<docent::Pooling>,
+    /// Bytes of memory that it takes: packed weights, and what stays in the mapping of its files.
+    pub bytes: u64,
 }
 
 /// The models of a server. Cheap to clone.
@@ -89,8 +104,8 @@ struct State {
     loaded: Option<Loaded>,
     /// What was unloaded, and may live on in requests that still wait for it.
     unloaded: Option<Unloaded>,
-    /// What the model is for, once it was loaded.
-    task: Option<Task>,
+    /// What the model is, once it was loaded.
+    facts: Option<Arc<ModelFacts>>,
 }
 
 /// A model that requests may still have.
@@ -134,9 +149,27 @@ impl Models {
         self.shared.slots().iter().map(|slot| slot.info()).collect()
     }
 
-    /// The model of this name if it is in memory, to be described: that is no use of it.
-    pub fn in_memory(&self, name: &str) -> Option<Loaded> {
-        self.shared.known(name)?.in_memory()
+    /// The model of this name as [`list`](Self::list) has it.
+    pub fn info(&self, name: &str) -> Option<ModelInfo> {
+        let of_catalogue = || self.shared.known(&catalog::find(plain(name))?.name);
+        self.shared.known(name).or_else(of_catalogue).map(|slot| slot.info())
+    }
+
+    /// What the model of this name is, or without a name the first. That is no use of it, and it is only loaded if it never was.
+    ///
+    /// # Errors
+    /// As [`any`](Self::any).
+    pub async fn describe(&self, name: Option<&str>) -> Result<(ModelInfo, Arc<ModelFacts>), Failure> {
+        let slot = self.slot_or_first(name).await?;
+        if slot.facts().is_none() {
+            if !self.is_ready() {
+                return Err(unready(&slot));
+            }
+            self.load_slot(&slot).await?;
+        }
+        // Facts stay when the model goes.
+        let nothing = || Failure::new(FailureKind::Backend, "the model was not loaded");
+        Ok((slot.info(), slot.facts().ok_or_else(nothing)?))
     }
 
     /// The model of this name, or the first that embeds.
@@ -160,12 +193,16 @@ impl Models {
     /// # Errors
     /// If there is none, or it cannot be loaded.
     pub async fn any(&self, name: Option<&str>) -> Result<Loaded, Failure> {
+        self.asked(&self.slot_or_first(name).await?).await
+    }
+
+    async fn slot_or_first(&self, name: Option<&str>) -> Result<Arc<Slot>, Failure> {
         match name {
-            Some(name) => self.asked(&self.slot(name).await?).await,
-            None => match self.shared.slots().first() {
-                Some(slot) => self.asked(slot).await,
-                None => Err(Failure::new(FailureKind::UnknownModel, "no model is served")),
-            },
+            Some(name) => self.slot(name).await,
+            None => {
+                let nothing = || Failure::new(FailureKind::UnknownModel, "no model is served");
+                self.shared.slots().into_iter().next().ok_or_else(nothing)
+            }
         }
     }
 
@@ -197,7 +234,7 @@ impl Models {
         let slots = self.shared.slots();
         for slot in &slots {
             // What a model is shows when it is loaded; a configured one always was.
-            if slot.task().is_none_or(|of_slot| of_slot == task) {
+            if slot.facts().is_none_or(|facts| facts.task == task) {
                 let loaded = self.asked(slot).await?;
                 if loaded.task() == task {
                     return Ok(loaded);
@@ -234,16 +271,18 @@ impl Models {
     /// sends requests is to see from the answer that another server would do better.
     async fn asked(&self, slot: &Arc<Slot>) -> Result<Loaded, Failure> {
         if !self.is_ready() {
-            let name = &slot.named.name;
-            let unready =
-                || Failure::new(FailureKind::Unready, format!("the model `{name}` is being loaded; try again soon"));
-            return slot.in_memory().ok_or_else(unready);
+            return slot.in_memory().ok_or_else(|| unready(slot));
         }
         self.loaded(slot).await
     }
 
     async fn loaded(&self, slot: &Arc<Slot>) -> Result<Loaded, Failure> {
         slot.last_use.store(self.shared.uses.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.load_slot(slot).await
+    }
+
+    /// The model of a slot, which is no use of it yet.
+    async fn load_slot(&self, slot: &Arc<Slot>) -> Result<Loaded, Failure> {
         if let Some(loaded) = slot.in_memory() {
             return Ok(loaded);
         }
@@ -302,10 +341,11 @@ impl Shared {
                 slots.retain(|other| !Arc::ptr_eq(other, slot));
             }
         })?;
-        let (bytes, milliseconds) = (opened.bytes(), start.elapsed().as_millis());
+        let facts = opened.facts();
+        let (bytes, milliseconds) = (facts.bytes, start.elapsed().as_millis());
         tracing::info!(model = slot.named.name, bytes, milliseconds, "loaded");
         let mut state = slot.state();
-        state.task = Some(opened.task());
+        state.facts = Some(Arc::new(facts));
         state.loaded = Some(opened.clone());
         Ok(opened)
     }
@@ -377,13 +417,21 @@ impl Loaded {
         }
     }
 
-    /// Bytes of memory that it takes: packed weights, and what stays in the mapping of its files.
-    pub fn bytes(&self) -> u64 {
-        let (packed, path) = match self {
-            Loaded::Embedder(served) => (served.model.packed_bytes(), &served.model.settings().path),
-            Loaded::Reranker(served) => (served.model.packed_bytes(), &served.model.settings().path),
+    fn facts(&self) -> ModelFacts {
+        let (packed, path, pooling) = match self {
+            Loaded::Embedder(served) => {
+                let settings = served.model.settings();
+                (served.model.packed_bytes(), &settings.path, Some(settings.pooling))
+            }
+            Loaded::Reranker(served) => (served.model.packed_bytes(), &served.model.settings().path, None),
         };
-        file_bytes(path).max(packed as u64)
+        ModelFacts {
+            task: self.task(),
+            description: self.description().clone(),
+            max_length: self.max_length(),
+            pooling,
+            bytes: file_bytes(path).max(packed as u64),
+        }
     }
 
     /// The model's tokenizer.
@@ -433,17 +481,18 @@ impl Slot {
     /// Bytes of memory that it takes now.
     fn bytes(&self) -> u64 {
         let state = self.state();
-        let kept = || state.unloaded.as_ref().and_then(Unloaded::upgrade);
-        state.loaded.clone().or_else(kept).map_or(0, |loaded| loaded.bytes())
+        let is_there = state.loaded.is_some() || state.unloaded.as_ref().and_then(Unloaded::upgrade).is_some();
+        state.facts.as_ref().filter(|_| is_there).map_or(0, |facts| facts.bytes)
     }
 
-    fn task(&self) -> Option<Task> {
-        self.state().task
+    fn facts(&self) -> Option<Arc<ModelFacts>> {
+        self.state().facts.clone()
     }
 
     fn info(&self) -> ModelInfo {
         let state = self.state();
-        ModelInfo { name: self.named.name.clone(), task: state.task, loaded: state.loaded.is_some(), since: self.since }
+        let (name, facts) = (self.named.name.clone(), state.facts.clone());
+        ModelInfo { name, facts, loaded: state.loaded.is_some(), since: self.since }
     }
 
     fn expected_bytes(&self) -> u64 {
@@ -478,14 +527,9 @@ fn open(named: &NamedModel, options: &OpenOptions, warm: bool) -> Result<Loaded,
     })
 }
 
-/// Bytes of a file, or of the files of a directory.
+/// Bytes of a model's weight files: of a split one all parts. One that cannot be opened takes none.
 fn file_bytes(path: &std::path::Path) -> u64 {
-    match std::fs::read_dir(path) {
-        Ok(entries) => {
-            entries.flatten().filter_map(|entry| std::fs::metadata(entry.path()).ok()).map(|file| file.len()).sum()
-        }
-        Err(_) => std::fs::metadata(path).map_or(0, |file| file.len()),
-    }
+    docent::inspect(path).map_or(0, |inspection| inspection.file_bytes)
 }
 
 /// A name without the tag that Ollama's clients add to every one.
@@ -498,6 +542,11 @@ fn names(slots: &[Arc<Slot>]) -> String {
         [] => "none".to_owned(),
         slots => slots.iter().map(|slot| slot.named.name.as_str()).collect::<Vec<_>>().join(", "),
     }
+}
+
+fn unready(slot: &Slot) -> Failure {
+    let message = format!("the model `{}` is being loaded; try again soon", slot.named.name);
+    Failure::new(FailureKind::Unready, message)
 }
 
 fn wrong(name: &str, found: &str, wanted: &str) -> Failure {

@@ -35,7 +35,7 @@ fn finished(routes: OpenApiRouter<Service>, service: Service) -> Router {
         .merge(dialects::documentation(&document))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn(dialects::speak))
+        .layer(middleware::from_fn_with_state(service.clone(), dialects::speak))
         .with_state(service)
 }
 

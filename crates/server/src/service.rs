@@ -7,6 +7,7 @@ use docent::{
     EmbedOptions, Embedder, Embedding, PreparedDocument, PreparedText, Prompt, RankedDocument, RerankOptions, Reranker,
 };
 
+use crate::blocking::beside_the_reactor;
 use crate::failure::{Failure, FailureKind};
 use crate::metrics::{Finished, Metrics};
 use crate::models::{Models, Served, Task};
@@ -294,8 +295,8 @@ impl Finished for Embedded {
         self.timings
     }
 
-    fn failure(&self) -> Option<&Failure> {
-        self.items.iter().find_map(|item| item.as_ref().err())
+    fn failure(&mut self) -> Option<&mut Failure> {
+        self.items.iter_mut().find_map(|item| item.as_mut().err())
     }
 
     fn lengths(&self) -> Vec<usize> {
@@ -308,8 +309,8 @@ impl Finished for Reranked {
         self.timings
     }
 
-    fn failure(&self) -> Option<&Failure> {
-        self.items.iter().find_map(|item| item.as_ref().err())
+    fn failure(&mut self) -> Option<&mut Failure> {
+        self.items.iter_mut().find_map(|item| item.as_mut().err())
     }
 
     fn lengths(&self) -> Vec<usize> {
@@ -345,19 +346,4 @@ fn prepare(
     let next = |is_text| if is_text { texts.next() } else { sequences.next() };
     let prepared = is_text.into_iter().filter_map(next).enumerate();
     Ok(prepared.map(|(place, text)| text.map_err(|error| error.at(place))).collect())
-}
-
-/// Tokenizes small requests on the spot, which takes some microseconds, and large ones where they hold up no connection.
-pub(crate) async fn beside_the_reactor<T: Send + 'static>(
-    bytes: usize,
-    work: impl FnOnce() -> Result<T, docent::Error> + Send + 'static,
-) -> Result<T, Failure> {
-    const SMALL: usize = 8 << 10;
-    if bytes <= SMALL {
-        return Ok(work()?);
-    }
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => Ok(result?),
-        Err(error) => Err(Failure::new(FailureKind::Backend, format!("tokenizing failed: {error}"))),
-    }
 }

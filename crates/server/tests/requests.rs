@@ -4,6 +4,8 @@
 
 mod support;
 
+use axum::body::Body;
+use axum::http::Request;
 use docent_server::read_as_every_request;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -180,4 +182,58 @@ async fn what_fails_is_worded_by_the_dialect_of_the_path() {
         assert!(answer.json().pointer(pointer).is_some(), "{path}: {}", answer.json());
         assert_eq!(answer.headers["content-type"], "application/json", "{path}");
     }
+}
+
+#[tokio::test]
+async fn every_refusal_is_counted_once() {
+    let config = support::config();
+    let service = support::service(&config).await;
+    let app = docent_server::router(service.clone());
+    let count = |label: &str| {
+        let line = format!("te_request_failure{{err=\"{label}\"}} ");
+        service.metrics().text().lines().find_map(|found| found.strip_prefix(&line)?.parse().ok()).unwrap_or(0)
+    };
+    let total = || {
+        let text = service.metrics().text();
+        let values = text.lines().filter(|line| line.starts_with("te_request_failure{"));
+        values.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let mut expected = 0;
+    for (route, request, label) in [
+        // Before it is parsed,
+        ("/embed", json!([]), "validation"),
+        // by the dialect,
+        ("/embed", json!({ "inputs": "a", "prompt_name": "none" }), "validation"),
+        ("/embed", json!({ "inputs": "a", "model": "nobody" }), "validation"),
+        ("/rerank", json!({ "query": "a", "texts": ["b"], "model": "tiny" }), "model_type"),
+        ("/rerank", json!({ "query": "a", "texts": [] }), "missing_values"),
+        ("/similarity", json!({ "inputs": { "source_sentence": "a", "sentences": [] } }), "missing_values"),
+        ("/tokenize", json!({ "inputs": vec!["a"; 3000] }), "batch_size"),
+        ("/decode", json!({ "ids": [4_000_000_000_u32] }), "validation"),
+        ("/v1/embeddings", json!({ "input": "a", "late_chunking": true }), "validation"),
+        // in the call,
+        ("/embed", json!({ "inputs": [] }), "missing_values"),
+        ("/embed", json!({ "inputs": "a", "model": "judge" }), "model_type"),
+        ("/embed", json!({ "inputs": "word ".repeat(300), "truncate": false }), "tokenization"),
+        // and in a text of it, which the answer says or does not.
+        (
+            "/v1/embeddings",
+            json!({ "input": ["a", "word ".repeat(300)], "truncate": false, "partial": true }),
+            "tokenization",
+        ),
+    ] {
+        let before: u64 = count(label);
+        let request = Request::post(route).body(Body::from(request.to_string())).unwrap();
+        let answer = support::app::send(app.clone(), request).await;
+        expected += 1;
+        assert_eq!(count(label), before + 1, "{route}: {} {}", answer.status, answer.json());
+        assert_eq!(total(), expected, "{route}: {}", answer.json());
+    }
+    // What asks for nothing that there is, or whether the server is ready, is no failure of a call.
+    let unready = docent_server::router(docent_server::Service::new(&config));
+    for (app, path) in [(&app, "/nothing"), (&app, "/embed"), (&unready, "/health")] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        assert!(!support::app::send(app.clone(), request).await.status.is_success());
+    }
+    assert_eq!(total(), expected);
 }

@@ -91,6 +91,9 @@ struct LimitArgs {
     /// Size of all bodies that are read or worked on at a time (429)
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
     max_bodies_bytes: u64,
+    /// Size of all answers that are sent at a time (429)
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
+    max_answers_bytes: u64,
     /// Texts or documents of a request
     #[arg(long, value_name = "N", default_value_t = Limits::default().items, value_parser = at_least_one())]
     max_items: usize,
@@ -222,6 +225,7 @@ impl Args {
             queue_tokens: max_queue_tokens,
             body_bytes: usize::try_from(self.limits.max_body_bytes)?,
             bodies_bytes: usize::try_from(self.limits.max_bodies_bytes)?,
+            answers_bytes: usize::try_from(self.limits.max_answers_bytes)?,
             items: self.limits.max_items,
             request_tokens: self.limits.max_request_tokens,
             answer_values: self.limits.max_answer_values,

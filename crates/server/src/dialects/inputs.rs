@@ -77,6 +77,38 @@ impl<'de> Visitor<'de> for InputsVisitor {
     }
 }
 
+/// The same where an empty text is no text, unless it is in a list: so it is with Ollama.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct InputsOrNone(pub(super) Inputs);
+
+impl<'de> Deserialize<'de> for InputsOrNone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(InputsOrNoneVisitor)
+    }
+}
+
+struct InputsOrNoneVisitor;
+
+impl<'de> Visitor<'de> for InputsOrNoneVisitor {
+    type Value = InputsOrNone;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        InputsVisitor.expecting(f)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<InputsOrNone, E> {
+        Ok(InputsOrNone(if text.is_empty() { Inputs::default() } else { Inputs::text(text) }))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<InputsOrNone, A::Error> {
+        InputsVisitor.visit_seq(seq).map(InputsOrNone)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<InputsOrNone, A::Error> {
+        InputsVisitor.visit_map(map).map(InputsOrNone)
+    }
+}
+
 /// An element of a list: a token id, or a whole input.
 enum Element {
     Id(u32),

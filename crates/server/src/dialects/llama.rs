@@ -201,17 +201,17 @@ async fn detokenize(
 #[utoipa::path(get, path = "/props", tag = "llama-server",
     responses((status = 200, description = "The first model and the limits", body = serde_json::Value)))]
 async fn props(State(service): State<Service>) -> Result<Response, Failure> {
-    let model = service.models().any(None).await?;
-    let description = model.description();
+    let (model, facts) = service.models().describe(None).await?;
+    let description = &facts.description;
     Ok(answer::json(&json!({
-        "default_generation_settings": { "n_ctx": model.max_length() },
+        "default_generation_settings": { "n_ctx": facts.max_length },
         "total_slots": service.limits().concurrent_requests,
-        "model_alias": model.name(),
-        "model_path": model.name(),
+        "model_alias": model.name,
+        "model_path": model.name,
         "architecture": description.architecture,
         "pooling": description.pooling.map(Pooling::name),
         "n_embd": description.embedding_size,
-        "task": model.task().name(),
+        "task": facts.task.name(),
         "build_info": concat!("docent ", env!("CARGO_PKG_VERSION")),
     })))
 }

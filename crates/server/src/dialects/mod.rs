@@ -20,14 +20,15 @@ mod tei;
 mod tokens;
 mod vectors;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::body;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
+use crate::guard::is_probe;
 use crate::search::Searcher;
 use crate::service::Service;
 
@@ -71,11 +72,16 @@ pub(crate) fn search_routes(searcher: Searcher) -> OpenApiRouter<Service> {
 }
 
 /// Gives a failure that a handler, a guard or a fallback has left in the response the status, the body and the names that clients
-/// of the path know. A layer outside of everything that may fail.
-pub(crate) async fn speak(request: Request, next: Next) -> Response {
+/// of the path know, and counts it. A layer outside of everything that may fail.
+pub(crate) async fn speak(State(service): State<Service>, request: Request, next: Next) -> Response {
     let of_path = Dialect::of_path(request.uri().path());
+    let is_probe = is_probe(request.uri().path());
     let mut response = next.run(request).await;
-    let Some(failure) = response.extensions_mut().remove::<Failure>() else { return response };
+    let Some(mut failure) = response.extensions_mut().remove::<Failure>() else { return response };
+    // That the server is not ready is what a probe asks.
+    if !(is_probe && failure.kind == FailureKind::Unready) {
+        service.metrics().failed(&mut failure);
+    }
     let dialect = response.extensions_mut().remove().unwrap_or(of_path);
     refusal::refuse(dialect, &failure, response)
 }

@@ -15,13 +15,13 @@ use utoipa_axum::routes;
 use super::answer::{self, Effort};
 use super::count::Count;
 use super::documents::Document;
-use super::inputs::Inputs;
+use super::inputs::{Inputs, InputsOrNone};
 use super::rerank::{self, Hit, Ranking, RerankRequest, Scores};
 use super::{Reader, read};
 use crate::body::Json;
 use crate::failure::Failure;
-use crate::models::{Loaded, ModelInfo, Task};
-use crate::service::{EmbedCall, Input, Service};
+use crate::models::{ModelFacts, ModelInfo, Task};
+use crate::service::{EmbedCall, Service};
 
 /// Texts to embed.
 #[derive(Deserialize, ToSchema)]
@@ -29,8 +29,9 @@ use crate::service::{EmbedCall, Input, Service};
 struct EmbedRequest {
     /// The model, with or without `:latest`; without it the first embedder.
     model: Option<String>,
-    /// The texts; without any the model is loaded, and that is all.
-    input: Option<Inputs>,
+    /// The texts; without any, or with an empty one that is not in a list, the model is loaded, and that is all.
+    #[schema(value_type = Option<Inputs>)]
+    input: Option<InputsOrNone>,
     /// Whether a text that is too long is cut; it is unless this is `false`, and then it is an error.
     truncate: Option<bool>,
     /// Components to keep, the first ones; the vector is scaled again.
@@ -168,7 +169,8 @@ async fn embed(State(service): State<Service>, Json(request): Json<EmbedRequest>
         truncate: if truncate == Some(false) { Truncate::Error } else { Truncate::Right },
         ..EmbedOptions::default()
     };
-    let run = run(&service, model, input.unwrap_or_default(), options, wanted).await?;
+    let inputs = input.map(|InputsOrNone(inputs)| inputs).unwrap_or_default();
+    let run = run(&service, model, inputs, options, wanted).await?;
     let places = run.embeddings.iter().enumerate();
     let truncated = places.filter(|(_, embedding)| embedding.truncated()).map(|(place, _)| place).collect();
     let answer = EmbedAnswer {
@@ -191,7 +193,7 @@ async fn embeddings(
     Json(request): Json<EmbeddingsRequest>,
 ) -> Result<Response, Failure> {
     let EmbeddingsRequest { model, prompt, options } = request;
-    let inputs = Inputs::text(prompt.unwrap_or_default());
+    let inputs = prompt.filter(|prompt| !prompt.is_empty()).map(Inputs::text).unwrap_or_default();
     let run = run(&service, model, inputs, options, EmbedOptions::default()).await?;
     let embedding = run.embeddings.into_iter().next().map(Embedding::into_vector).unwrap_or_default();
     Ok(answer::json_with(&EmbeddingsAnswer { embedding }, &run.effort))
@@ -219,7 +221,7 @@ async fn run(
     let served = service.models().embedder(model.as_deref()).await?;
     let load = start.elapsed();
     let name = model.clone().unwrap_or_else(|| served.name.clone());
-    if inputs.0.iter().all(|input| *input == Input::Text(String::new())) && inputs.0.len() < 2 {
+    if inputs.0.is_empty() {
         return Ok(Run { model: name, embeddings: Vec::new(), load, effort: Effort::default() });
     }
     let context = options.and_then(|options| options.num_ctx);
@@ -260,7 +262,7 @@ async fn rerank(State(service): State<Service>, Json(request): Json<OllamaRerank
 #[utoipa::path(get, path = "/api/tags", tag = "Ollama",
     responses((status = 200, description = "The models", body = serde_json::Value)))]
 async fn tags(State(service): State<Service>) -> Response {
-    let models: Vec<Value> = service.models().list().iter().map(|model| listed(&service, model)).collect();
+    let models: Vec<Value> = service.models().list().iter().map(listed).collect();
     answer::json(&json!({ "models": models }))
 }
 
@@ -270,12 +272,12 @@ async fn tags(State(service): State<Service>) -> Response {
 async fn ps(State(service): State<Service>) -> Response {
     let in_memory = service.models().list().into_iter().filter(|model| model.loaded);
     let running = |model: ModelInfo| {
-        let mut listed = listed(&service, &model);
+        let mut listed = listed(&model);
         // Nothing is unloaded because time passes.
         listed["expires_at"] = json!("9999-12-31T23:59:59Z");
         listed["size_vram"] = json!(0);
-        if let Some(loaded) = service.models().in_memory(&model.name) {
-            listed["context_length"] = json!(loaded.max_length());
+        if let Some(facts) = &model.facts {
+            listed["context_length"] = json!(facts.max_length);
         }
         listed
     };
@@ -288,26 +290,25 @@ async fn ps(State(service): State<Service>) -> Response {
         (status = 404, description = "No such model", body = OllamaError)))]
 async fn show(State(service): State<Service>, Json(request): Json<ShowRequest>) -> Result<Response, Failure> {
     let name = request.model.or(request.name);
-    let model = service.models().any(name.as_deref()).await?;
-    let description = model.description();
+    let (info, facts) = service.models().describe(name.as_deref()).await?;
+    let description = &facts.description;
     let key = |name: &str| format!("{}.{name}", description.architecture);
-    let mut facts = serde_json::Map::new();
-    facts.insert("general.architecture".to_owned(), json!(description.architecture));
-    facts.insert("general.basename".to_owned(), json!(description.name));
-    facts.insert(key("block_count"), json!(description.layers));
-    facts.insert(key("context_length"), json!(model.max_length()));
-    facts.insert(key("embedding_length"), json!(description.embedding_size));
-    facts.insert(key("attention.head_count"), json!(description.heads));
-    facts.insert(key("feed_forward_length"), json!(description.feed_forward_size));
-    let info = service.models().list().into_iter().find(|info| info.name == model.name());
+    let mut fields = serde_json::Map::new();
+    fields.insert("general.architecture".to_owned(), json!(description.architecture));
+    fields.insert("general.basename".to_owned(), json!(description.name));
+    fields.insert(key("block_count"), json!(description.layers));
+    fields.insert(key("context_length"), json!(facts.max_length));
+    fields.insert(key("embedding_length"), json!(description.embedding_size));
+    fields.insert(key("attention.head_count"), json!(description.heads));
+    fields.insert(key("feed_forward_length"), json!(description.feed_forward_size));
     Ok(answer::json(&json!({
         "modelfile": "",
         "parameters": "",
         "template": "{{ .Prompt }}",
-        "details": details(Some(&model)),
-        "model_info": facts,
-        "capabilities": [match model.task() { Task::Embed => "embedding", Task::Rerank => "rerank" }],
-        "modified_at": timestamp(info.map_or(UNIX_EPOCH, |info| info.since)),
+        "details": details(Some(&facts)),
+        "model_info": fields,
+        "capabilities": [match facts.task { Task::Embed => "embedding", Task::Rerank => "rerank" }],
+        "modified_at": timestamp(info.since),
     })))
 }
 
@@ -319,22 +320,22 @@ async fn version() -> Response {
 }
 
 /// A model as Ollama lists it.
-fn listed(service: &Service, model: &ModelInfo) -> Value {
-    let loaded = service.models().in_memory(&model.name);
+fn listed(model: &ModelInfo) -> Value {
+    let facts = model.facts.as_deref();
     let name = format!("{}:latest", model.name);
     json!({
         "name": name,
         "model": name,
         "modified_at": timestamp(model.since),
-        "size": loaded.as_ref().map_or(0, Loaded::bytes),
+        "size": facts.map_or(0, |facts| facts.bytes),
         "digest": digest(&name),
-        "details": details(loaded.as_ref()),
+        "details": details(facts),
     })
 }
 
-fn details(model: Option<&Loaded>) -> Value {
-    let family = model.map_or("", |model| model.description().architecture);
-    let format = match model.map(|model| model.description().format) {
+fn details(facts: Option<&ModelFacts>) -> Value {
+    let family = facts.map_or("", |facts| facts.description.architecture);
+    let format = match facts.map(|facts| facts.description.format) {
         Some(Format::Gguf) => "gguf",
         Some(Format::Safetensors) => "safetensors",
         None => "",

@@ -22,7 +22,7 @@ use super::vectors::{Encoded, Encoding};
 use super::{Reader, read};
 use crate::body::Json;
 use crate::failure::{Failure, FailureKind};
-use crate::models::{ModelInfo, Task};
+use crate::models::ModelInfo;
 use crate::service::{EmbedCall, Service};
 
 /// Texts to embed.
@@ -148,7 +148,7 @@ pub(super) const READERS: [Reader; 1] = [read::<EmbeddingsRequest>];
 
 pub(super) fn routes() -> OpenApiRouter<Service> {
     // Names of models may have a slash, which not every client encodes.
-    let with_slash = Router::new().route("/v1/models/{owner}/{name}", get(model_with_slash));
+    let with_slash = Router::new().route("/v1/models/{owner}/{*name}", get(model_with_slash));
     OpenApiRouter::new()
         .routes(routes!(embeddings))
         .routes(routes!(models))
@@ -241,7 +241,7 @@ async fn model_with_slash(
 }
 
 fn one_model(service: &Service, id: &str) -> Result<Response, Failure> {
-    match service.models().list().into_iter().find(|model| model.name.eq_ignore_ascii_case(id)) {
+    match service.models().info(id) {
         Some(model) => Ok(answer::json(&Model::of(model))),
         None => {
             let message = format!("the model `{id}` is not served; /v1/models lists those that are");
@@ -253,7 +253,7 @@ fn one_model(service: &Service, id: &str) -> Result<Response, Failure> {
 impl Model {
     fn of(info: ModelInfo) -> Self {
         let created = info.since.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let task = info.task.map(Task::name);
+        let task = info.facts.as_ref().map(|facts| facts.task.name());
         Model { id: info.name, object: "model", created, owned_by: "docent", task, loaded: info.loaded }
     }
 }

@@ -18,6 +18,7 @@ use super::count::Count;
 use super::documents::Document;
 use super::openai::Usage;
 use super::{Dialect, Reader, Refusal, read};
+use crate::blocking::off_the_reactor;
 use crate::body::Json;
 use crate::failure::{Failure, FailureKind};
 use crate::models::Served;
@@ -347,13 +348,10 @@ async fn cut_documents(
             }
             Ok((document, dropped))
         };
-        documents.into_iter().map(cut).collect::<Result<_, docent::tokenizer::Error>>()
+        let cut = documents.into_iter().map(cut).collect::<Result<_, docent::tokenizer::Error>>();
+        cut.map_err(|error| Failure::new(FailureKind::Tokenizer, format!("a document cannot be tokenized: {error}")))
     };
-    match tokio::task::spawn_blocking(cut).await {
-        Ok(Ok(cut)) => Ok(cut),
-        Ok(Err(error)) => Err(Failure::new(FailureKind::Tokenizer, format!("a document cannot be tokenized: {error}"))),
-        Err(error) => Err(Failure::new(FailureKind::Backend, format!("tokenizing failed: {error}"))),
-    }
+    off_the_reactor(cut).await
 }
 
 /// The kind of score also as a header, for forms that have no place for it.

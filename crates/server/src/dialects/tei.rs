@@ -26,7 +26,7 @@ use super::vectors::cosine;
 use super::{Dialect, Reader, Refusal, read};
 use crate::body::Json;
 use crate::failure::{Failure, FailureKind};
-use crate::models::Loaded;
+use crate::models::Task;
 use crate::service::{EmbedCall, Embedded, Input, Service};
 
 /// Texts to embed.
@@ -347,23 +347,23 @@ async fn decode(State(service): State<Service>, Json(request): Json<DecodeReques
 #[utoipa::path(get, path = "/info", tag = "text-embeddings-inference",
     responses((status = 200, description = "The first model and the limits", body = serde_json::Value)))]
 async fn info(State(service): State<Service>) -> Result<Response, Failure> {
-    let model = service.models().any(None).await?;
-    let (description, limits) = (model.description(), service.limits());
-    let model_type = match &model {
-        Loaded::Embedder(served) => json!({ "embedding": { "pooling": served.model.settings().pooling.name() } }),
-        Loaded::Reranker(_) => json!({ "reranker": { "id2label": { "0": "LABEL_0" }, "label2id": { "LABEL_0": 0 } } }),
+    let (model, facts) = service.models().describe(None).await?;
+    let (description, limits) = (&facts.description, service.limits());
+    let model_type = match facts.task {
+        Task::Embed => json!({ "embedding": { "pooling": facts.pooling.map(Pooling::name) } }),
+        Task::Rerank => json!({ "reranker": { "id2label": { "0": "LABEL_0" }, "label2id": { "LABEL_0": 0 } } }),
     };
     let models: Vec<_> = service.models().list().into_iter().map(|model| model.name).collect();
     Ok(answer::json(&json!({
-        "model_id": model.name(),
+        "model_id": model.name,
         "model_sha": null,
         "model_dtype": "auto",
-        "served_model_name": model.name(),
+        "served_model_name": model.name,
         "model_type": model_type,
         "architecture": description.architecture,
         "models": models,
         "max_concurrent_requests": limits.concurrent_requests,
-        "max_input_length": model.max_length(),
+        "max_input_length": facts.max_length,
         "max_batch_tokens": limits.step_tokens,
         "max_batch_requests": null,
         "max_client_batch_size": limits.items,

@@ -4,6 +4,7 @@ use docent::Prompt;
 use docent::tokenizer::{Tokenizer, TruncationSide};
 
 use super::prompts::prompt;
+use crate::blocking::off_the_reactor;
 use crate::failure::{Failure, FailureKind};
 use crate::models::Loaded;
 use crate::service::Service;
@@ -47,7 +48,7 @@ pub(super) async fn tokenize(
         let tokens = |text: &String| {
             let tokens = of_text(tokenizer, text, left, most)?;
             left -= tokens.len();
-            Ok(tokens)
+            Ok::<_, Failure>(tokens)
         };
         texts.iter().map(tokens).collect()
     })
@@ -132,14 +133,5 @@ impl<'a> Characters<'a> {
             self.bytes = byte;
         }
         self.characters
-    }
-}
-
-async fn off_the_reactor<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Failure::new(FailureKind::Backend, format!("tokenizing failed: {error}"))),
     }
 }

@@ -1,9 +1,9 @@
 //! Vectors in answers: numbers, the bytes of numbers, or their signs.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::floats::to_base64;
 
 /// How a vector is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -36,10 +36,7 @@ impl Encoding {
     pub(super) fn encode(self, vector: Vec<f32>) -> Encoded {
         match self {
             Encoding::Float => Encoded::Float(vector),
-            Encoding::Base64 => {
-                let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
-                Encoded::Base64(STANDARD.encode(bytes))
-            }
+            Encoding::Base64 => Encoded::Base64(to_base64(&vector)),
             Encoding::Binary => Encoded::Bits(signs(&vector).map(|byte| i16::from(byte) - 128).collect()),
             Encoding::Ubinary => Encoded::Bits(signs(&vector).map(i16::from).collect()),
         }

@@ -10,9 +10,10 @@ use docent::{EmbedOptions, RerankOptions};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::blocking::beside_the_reactor;
 use crate::body::Json;
 use crate::failure::Failure;
-use crate::service::{EmbedCall, Input, RerankCall, Service, beside_the_reactor};
+use crate::service::{EmbedCall, Input, RerankCall, Service};
 use wire::{EmbedAnswer, EmbedRequest, ModelAnswer, RerankAnswer, RerankRequest, ScoredDocument, TextAnswer};
 
 /// The routes of the dialect.

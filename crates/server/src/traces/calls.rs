@@ -30,6 +30,8 @@ pub(crate) trait Traced: Finished {
     fn dimensions(&self) -> Option<usize>;
     /// Items that were cut.
     fn truncated(&self) -> usize;
+    /// What is wrong with the first item that failed, if one did.
+    fn first_failure(&self) -> Option<&Failure>;
 }
 
 impl Call {
@@ -71,7 +73,7 @@ impl Call {
         let builder = tracer.span_builder(name).with_kind(SpanKind::Internal).with_start_time(self.start);
         let mut span = builder.with_attributes(attributes).start_with_context(&tracer, &self.request);
         let failure = match result {
-            Ok(done) => done.failure(),
+            Ok(done) => done.first_failure(),
             Err(failure) => Some(failure),
         };
         if let Some(failure) = failure {
@@ -119,6 +121,10 @@ impl Traced for Embedded {
     fn truncated(&self) -> usize {
         Embedded::truncated(self)
     }
+
+    fn first_failure(&self) -> Option<&Failure> {
+        self.items.iter().find_map(|item| item.as_ref().err())
+    }
 }
 
 impl Traced for Reranked {
@@ -133,5 +139,9 @@ impl Traced for Reranked {
 
     fn truncated(&self) -> usize {
         Reranked::truncated(self)
+    }
+
+    fn first_failure(&self) -> Option<&Failure> {
+        self.items.iter().find_map(|item| item.as_ref().err())
     }
 }
