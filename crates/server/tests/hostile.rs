@@ -1,5 +1,7 @@
 //! What strangers, broken clients and bad days send to a server. After each of them a good request must be answered as before.
 
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
 mod support;
 
 use std::time::{Duration, Instant};
@@ -564,5 +566,87 @@ fn what_takes_too_long_is_cut_when_the_server_stops() {
         server.tell_to_stop();
         assert_eq!(busy.closed().await, "");
         assert_eq!(server.stopped().await, 1);
+    });
+}
+
+#[test]
+fn answers_are_bounded_together() {
+    block_on(async {
+        let server = limited(Limits { answers_bytes: 1 << 20, read_timeout: Duration::from_secs(5), ..limits() }).await;
+        let large = get("/large", "host: localhost\r\n");
+        let mut reader = server.connect().await;
+        // One alone is answered, however large it is.
+        reader.send(&large).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let answer = server.ask(&large).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")), "{answer:?}");
+        // Small ones are not counted.
+        server.is_unharmed().await;
+        drop(reader);
+        let begin = Instant::now();
+        while server.ask(&large).await.status != 200 {
+            assert!(begin.elapsed() < Duration::from_secs(5), "the room is not given back");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+}
+
+/// An HTTP/2 connection whose streams take so many bytes at a time.
+async fn http_2(
+    server: &Running,
+    window: u32,
+) -> (h2::client::SendRequest<axum::body::Bytes>, h2::PingPong, tokio::task::JoinHandle<bool>) {
+    let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let (client, mut connection) =
+        h2::client::Builder::new().initial_window_size(window).handshake(stream).await.unwrap();
+    let pings = connection.ping_pong().unwrap();
+    (client, pings, tokio::spawn(async move { connection.await.is_ok() }))
+}
+
+fn to(path: &str) -> axum::http::Request<()> {
+    axum::http::Request::get(format!("http://localhost{path}")).body(()).unwrap()
+}
+
+#[test]
+fn who_takes_little_of_an_answer_now_and_then_is_cut() {
+    block_on(async {
+        let server = Running::start(config()).await;
+        let (mut client, _, connection) = http_2(&server, 200).await;
+        let mut body = client.send_request(to("/large"), true).unwrap().0.await.unwrap().into_body();
+        let (begin, mut taken) = (Instant::now(), 0);
+        // A thousand bytes a second, and never nothing for long.
+        while let Some(Ok(data)) = body.data().await {
+            taken += data.len();
+            assert!(begin.elapsed() < Duration::from_secs(8), "{taken} bytes were taken, and it goes on");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let _ = body.flow_control().release_capacity(data.len());
+        }
+        assert!(taken > 200 && begin.elapsed() > Duration::from_millis(500), "{taken} bytes in {:?}", begin.elapsed());
+        drop(client);
+        connection.await.unwrap();
+        server.is_unharmed().await;
+    });
+}
+
+#[test]
+fn who_only_pings_is_idle() {
+    block_on(async {
+        let idle_timeout = Duration::from_millis(1500);
+        let server = limited(Limits { idle_timeout, ..limits() }).await;
+        let (mut client, mut pings, connection) = http_2(&server, 1 << 16).await;
+        let answer = client.send_request(to("/health"), true).unwrap().0.await.unwrap();
+        assert_eq!(answer.status(), 200);
+        drop(answer);
+        let begin = Instant::now();
+        while pings.ping(h2::Ping::opaque()).await.is_ok() {
+            assert!(begin.elapsed() < Duration::from_secs(6), "pings keep the connection open");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // Neither longer than without pings nor, as if they were half of a head, shorter.
+        let took = begin.elapsed();
+        assert!(took > Duration::from_millis(1200), "{took:?}");
+        drop(client);
+        connection.await.unwrap();
+        server.is_unharmed().await;
     });
 }

@@ -73,7 +73,7 @@ impl Connections {
 
     /// Serves one connection to its end.
     pub(super) async fn serve(self: Arc<Self>, stream: Stream, client: Client) {
-        let activity = Activity::new();
+        let activity = Activity::new(&self.limits);
         let socket = TokioIo::new(Socket::new(stream, Arc::clone(&activity)));
         let service = service_fn(|request| answer(self.router.clone(), Arc::clone(&activity), client, request));
         let mut connection = pin!(self.protocol.serve_connection(socket, service));
@@ -81,7 +81,7 @@ impl Connections {
         let mut stop = pin!(async move { stop.wait_for(|stop| *stop).await.is_ok() });
         let mut room = pin!(None);
         let mut timer = pin!(tokio::time::sleep(self.limits.read_timeout.min(self.limits.idle_timeout)));
-        let mut ending = false;
+        let mut ending: Option<Instant> = None;
         poll_fn(|context| {
             loop {
                 if let Poll::Ready(result) = connection.as_mut().poll(context) {
@@ -90,33 +90,32 @@ impl Connections {
                     }
                     return Poll::Ready(());
                 }
-                if !ending {
-                    ending = stop.as_mut().poll(context).is_ready();
+                if ending.is_none() {
+                    let mut ends = stop.as_mut().poll(context).is_ready();
                     if !activity.is_idle() {
                         room.set(None);
-                    } else if !ending {
+                    } else if !ends {
                         if room.is_none() {
                             room.set(Some(Arc::clone(&self.room).notified_owned()));
                         }
-                        ending = room.as_mut().as_pin_mut().is_some_and(|room| room.poll(context).is_ready());
+                        ends = room.as_mut().as_pin_mut().is_some_and(|room| room.poll(context).is_ready());
                     }
-                    if ending {
+                    if ends {
+                        ending = Some(Instant::now());
                         room.set(None);
                         connection.as_mut().graceful_shutdown();
                         continue;
                     }
                 }
-                let (verdict, due) = match activity.verdict(&self.limits) {
-                    (Verdict::End, _) if ending => {
-                        (Verdict::Cut, Instant::now() + GRACE.saturating_sub(activity.quiet()))
-                    }
-                    other => other,
+                let (verdict, due) = match (activity.verdict(&self.limits), ending) {
+                    ((Verdict::End, _), Some(since)) => (Verdict::Cut, since.max(activity.quiet_since()) + GRACE),
+                    (other, _) => other,
                 };
                 if due <= Instant::now() && verdict != Verdict::Fine {
                     if verdict == Verdict::Cut {
                         return Poll::Ready(());
                     }
-                    ending = true;
+                    ending = Some(Instant::now());
                     room.set(None);
                     connection.as_mut().graceful_shutdown();
                     continue;

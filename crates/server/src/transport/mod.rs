@@ -3,6 +3,7 @@
 mod activity;
 mod connection;
 mod files;
+mod heads;
 mod listener;
 pub(crate) mod payload;
 mod socket;

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 
 use super::activity::Activity;
+use super::heads::Heads;
 
 /// An accepted connection.
 pub(super) enum Stream {
@@ -25,6 +26,7 @@ pub(super) enum Stream {
 pub(super) struct Socket {
     stream: Stream,
     activity: Arc<Activity>,
+    heads: Heads,
 }
 
 /// The same expression for either kind of stream.
@@ -46,12 +48,12 @@ macro_rules! either {
 
 impl Socket {
     pub(super) fn new(stream: Stream, activity: Arc<Activity>) -> Self {
-        Socket { stream, activity }
+        Socket { stream, activity, heads: Heads::new() }
     }
 
     fn sent(&self, result: io::Result<usize>) -> Poll<io::Result<usize>> {
-        if matches!(result, Ok(1..)) {
-            self.activity.touch();
+        if let Ok(bytes @ 1..) = result {
+            self.activity.sent(bytes);
         }
         Poll::Ready(result)
     }
@@ -65,8 +67,10 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(either!(self.as_mut(), stream => stream.poll_read(context, buffer)))?;
-        if buffer.filled().len() > before {
-            self.activity.received();
+        let received = &buffer.filled()[before..];
+        if !received.is_empty() {
+            let in_head = self.heads.received(received);
+            self.activity.received(in_head);
         }
         Poll::Ready(Ok(()))
     }
