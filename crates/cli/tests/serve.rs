@@ -184,6 +184,52 @@ fn health_is_open_and_a_second_server_is_told_that_the_port_is_taken() {
     assert!(log.contains("\"ready: tiny, judge\""), "{log}");
 }
 
+/// `docent serve` as systemd starts it for a socket that it listens on: as its third file.
+fn activated(socket: std::os::fd::OwnedFd, sockets: u32) -> std::process::Command {
+    let mut command = std::process::Command::new("sh");
+    let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$@\"";
+    command.args(["-c", script, "sh", common::DOCENT, "serve", "-m", &format!("tiny={TINY}"), "--port", "1"]);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("DOCENT_CACHE", fixture("no-cache"));
+    command.env("LISTEN_FDS", sockets.to_string()).stdin(socket).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_socket_of_the_service_manager_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("docent.sock");
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    // Who came before the server was started waits for it.
+    let mut early = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    early.write_all(b"GET /health HTTP/1.1\r\nHost: any\r\nConnection: close\r\n\r\n").unwrap();
+    for (socket, expected) in
+        [(tcp.into(), format!("http://{address}")), (unix.into(), format!("unix:{}", path.display()))]
+    {
+        let mut child = activated(socket, 1).spawn().unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        let server = Server { child, url: url.trim().to_owned() };
+        assert_eq!(server.url, expected);
+        if expected.starts_with("http") {
+            assert!(stdout(&server.run(&["embed", "x"])).contains(','));
+        } else {
+            let mut answer = String::new();
+            early.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+        }
+        let (clean, log) = server.stop();
+        assert!(clean, "{log}");
+    }
+    assert!(path.exists(), "the socket is the service manager's");
+    let two = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let refused = activated(two.into(), 2).output().unwrap();
+    assert!(stderr(&refused).contains("has handed over 2 sockets"));
+    let file = std::fs::File::open(folder.path()).unwrap();
+    assert!(stderr(&activated(file.into(), 1).output().unwrap()).contains("no socket to listen on"));
+}
+
 #[test]
 fn wrong_uses_are_told() {
     let fails = |args: &[&str]| {

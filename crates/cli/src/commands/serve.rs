@@ -144,7 +144,11 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let service = Service::new(&config);
     let server = {
         let _runtime = runtime.enter();
-        Server::bind(&config, service.clone(), docent_server::router(service.clone()))?
+        let router = docent_server::router(service.clone());
+        match Server::take_over(&config, service.clone(), router.clone())? {
+            Some(server) => server,
+            None => Server::bind(&config, service.clone(), router)?,
+        }
     };
     let address = server.address().to_string();
     let serving = runtime.spawn(server.serve(stop()));

@@ -56,6 +56,38 @@ impl Listener {
         }
     }
 
+    /// What the service manager listens on for this process, if it does.
+    #[cfg(unix)]
+    pub(super) fn take_over() -> Result<Option<Self>, ServerError> {
+        let failed = |source| ServerError::NoStream { source };
+        let variable = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
+        // The variables of another process, which this one has only inherited.
+        if variable("LISTEN_PID") != Some(std::process::id()) {
+            return Ok(None);
+        }
+        let count = variable("LISTEN_FDS").unwrap_or(0) as usize;
+        if count > 1 {
+            return Err(ServerError::Sockets { count });
+        }
+        let mut handed = listenfd::ListenFd::from_env();
+        if let Ok(Some(listener)) = handed.take_unix_listener(0) {
+            listener.set_nonblocking(true).map_err(failed)?;
+            let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+            // It stays when the server goes: the next one will be handed the same.
+            let file = SocketFile { path: path.unwrap_or_default(), identity: None };
+            return Ok(Some(Listener::Unix(UnixListener::from_std(listener).map_err(failed)?, file)));
+        }
+        let Some(listener) = handed.take_tcp_listener(0).map_err(failed)? else { return Ok(None) };
+        listener.set_nonblocking(true).map_err(failed)?;
+        Ok(Some(Listener::Tcp(TcpListener::from_std(listener).map_err(failed)?)))
+    }
+
+    /// No other system hands over sockets.
+    #[cfg(not(unix))]
+    pub(super) fn take_over() -> Result<Option<Self>, ServerError> {
+        Ok(None)
+    }
+
     /// Where it listens, with the port that the system chose.
     pub(super) fn address(&self) -> Result<Listen, ServerError> {
         match self {
@@ -97,7 +129,7 @@ impl std::fmt::Display for Client {
 #[cfg(unix)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Device and inode: a file that another server has put in its place is left alone.
+    /// Device and inode, by which a file that another server has put in its place is left alone; `None` if it is not this server's at all.
     identity: Option<(u64, u64)>,
 }
 

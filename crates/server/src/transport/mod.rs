@@ -73,6 +73,22 @@ pub enum ServerError {
         /// The file.
         path: PathBuf,
     },
+    /// The service manager has handed over more than one socket.
+    #[error(
+        "the service manager has handed over {count} sockets, and one is served; give the socket unit one `ListenStream`"
+    )]
+    Sockets {
+        /// How many.
+        count: usize,
+    },
+    /// What the service manager has handed over cannot be listened on.
+    #[error(
+        "what the service manager has handed over is no socket to listen on: {source}; give the socket unit a `ListenStream`"
+    )]
+    NoStream {
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// A key, origin or host that cannot be one.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -88,9 +104,25 @@ impl Server {
     /// # Errors
     /// If the address or socket is not to be had, or a key, origin or host cannot be one.
     pub fn bind(config: &Config, service: Service, router: Router) -> Result<Self, ServerError> {
-        let guard = Guard::new(&config.access, &config.listen)?;
-        let listener = Listener::bind(&config.listen)?;
+        Self::on(Listener::bind(&config.listen)?, config, service, router)
+    }
+
+    /// Takes over the socket that the service manager listens on for this process, if there is one, whatever the configuration says about
+    /// where to listen: who connected before waits. It comes by systemd's variables, `LISTEN_FDS` and `LISTEN_PID`, which are taken out of
+    /// the environment; so this is to be called early, and once. Otherwise as [`bind`](Self::bind).
+    ///
+    /// # Errors
+    /// If there is more than one socket, or the one is not of a kind that is served, or as of [`bind`](Self::bind).
+    pub fn take_over(config: &Config, service: Service, router: Router) -> Result<Option<Self>, ServerError> {
+        match Listener::take_over()? {
+            Some(listener) => Self::on(listener, config, service, router).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn on(listener: Listener, config: &Config, service: Service, router: Router) -> Result<Self, ServerError> {
         let address = listener.address()?;
+        let guard = Guard::new(&config.access, &address)?;
         let open = match &address {
             Listen::Tcp(address) => !address.ip().is_loopback() && config.access.keys.is_empty(),
             Listen::Unix(_) => false,
