@@ -6,7 +6,8 @@
 //! **Caches.** Files of the Hugging Face hub go where every tool of that world looks (`HF_HUB_CACHE`, `HF_HOME/hub`,
 //! `XDG_CACHE_HOME/huggingface/hub`, `~/.cache/huggingface/hub`), in the same layout and under the same locks; a model that
 //! another tool has fetched is found, one that Docent has fetched is found by others. Files by address and models converted
-//! here are in Docent's own cache (`DOCENT_CACHE`, `XDG_CACHE_HOME/docent`, `~/.cache/docent`).
+//! here are in Docent's own cache (`DOCENT_CACHE`, `XDG_CACHE_HOME/docent`, `~/.cache/docent`). A GGUF file that is in neither is looked for
+//! among the models of qmd (`XDG_CACHE_HOME/qmd/models`, `~/.cache/qmd/models`), and used where it is.
 //!
 //! **Endpoints.** `HF_ENDPOINT` replaces the public hub; `DOCENT_HF_MIRRORS` lists further hubs, separated by commas. They are
 //! asked in this order until one answers with the file; one that is down, or does not have it, costs no more than its
@@ -36,6 +37,7 @@ mod local;
 pub(crate) mod names;
 mod progress;
 mod pypi;
+mod qmd;
 mod quant;
 mod remote;
 mod repo;
@@ -49,6 +51,7 @@ use std::time::Duration;
 
 pub use error::Error;
 pub use progress::{Progress, Silent};
+pub use qmd::QmdModel;
 pub use quant::{Quant, UnknownQuant};
 
 use crate::catalog;
@@ -145,6 +148,17 @@ impl Hub {
     pub fn docent_cache(mut self, folder: impl Into<PathBuf>) -> Hub {
         self.settings.docent_cache = Some(folder.into());
         self
+    }
+
+    /// The folder of qmd's models.
+    pub fn qmd_models_folder(mut self, folder: impl Into<PathBuf>) -> Hub {
+        self.settings.qmd_models = Some(folder.into());
+        self
+    }
+
+    /// The models that qmd has fetched on this machine. Those of the catalogue are found by their names.
+    pub fn qmd_models(&self) -> Vec<QmdModel> {
+        self.settings.qmd_models.as_deref().map(qmd::installed).unwrap_or_default()
     }
 
     /// The hubs to ask, in this order, such as `https://huggingface.co`. The first alone gets the token.

@@ -227,3 +227,27 @@ fn an_address_whose_file_has_changed_is_not_continued() {
     assert_eq!(std::fs::read(path).unwrap()[4], 2);
     assert_eq!(server.gets().last().unwrap().range(), None);
 }
+
+#[test]
+fn a_model_that_qmd_has_fetched_is_used_where_it_is() {
+    let (place, server) = (Place::new(), Server::hub(Repos::default()));
+    let models = tempfile::tempdir().unwrap();
+    let put = |name: &str, from: &str| {
+        let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/encoders/").to_owned() + from;
+        std::fs::copy(fixture, models.path().join(name)).unwrap();
+    };
+    put("hf_ggml-org_embeddinggemma-300M-Q8_0.gguf", "modern-bert/model.gguf");
+    put("hf_someone_Other-GGUF_x.gguf", "modern-bert/model.gguf");
+    put("hf_ggml-org_qwen3-reranker-0.6b-q8_0.gguf", "modern-bert/config.json"); // a download that went wrong
+    let hub = place.hub(&server.url).qmd_models_folder(models.path());
+    let cached = |name: &str| hub.cached(&name.parse().unwrap(), None);
+    let gemma = models.path().join("hf_ggml-org_embeddinggemma-300M-Q8_0.gguf");
+    assert_eq!(cached("embeddinggemma-300m"), Some(gemma.clone()));
+    assert_eq!(hub.fetch(&"embeddinggemma-300m".parse().unwrap(), None, &Silent).unwrap(), gemma);
+    assert_eq!(cached("hf:someone/Other-GGUF/x.gguf"), Some(models.path().join("hf_someone_Other-GGUF_x.gguf")));
+    assert_eq!(cached("hf:someone/Other-GGUF@v2/x.gguf"), None, "which revision qmd has, nobody knows");
+    assert_eq!(cached("Qwen3-Reranker-0.6B"), None, "no model");
+    let names: Vec<Option<String>> = hub.qmd_models().into_iter().map(|model| model.name).collect();
+    assert_eq!(names, [Some("embeddinggemma-300m".to_owned()), None]);
+    assert_eq!(server.connections(), 0);
+}

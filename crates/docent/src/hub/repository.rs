@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::remote::{self, Remote};
 use super::repo::{self, Completeness};
-use super::{Error, Hub, Progress, Quant, local};
+use super::{Error, Hub, MAIN, Progress, Quant, local, qmd};
 
 impl Hub {
     pub(super) fn fetch_repo(
@@ -90,6 +90,13 @@ impl Hub {
     }
 
     pub(super) fn cached_parts(&self, repo: &str, revision: &str, parts: &[String]) -> Option<PathBuf> {
+        self.cached_in_hub(repo, revision, parts).or_else(|| match parts {
+            [file] if revision == MAIN => qmd::find(self.settings.qmd_models.as_deref()?, repo, file),
+            _ => None,
+        })
+    }
+
+    fn cached_in_hub(&self, repo: &str, revision: &str, parts: &[String]) -> Option<PathBuf> {
         let cache = self.hub().ok()?;
         let paths: Option<Vec<PathBuf>> = parts.iter().map(|part| cache.file(repo, revision, part)).collect();
         let paths = paths?;

@@ -14,6 +14,8 @@ pub(super) struct Settings {
     pub(super) hub_cache: Option<PathBuf>,
     /// Docent's own cache: files by address, converted models, what was verified.
     pub(super) docent_cache: Option<PathBuf>,
+    /// Where qmd keeps its models.
+    pub(super) qmd_models: Option<PathBuf>,
     /// Hubs in the order in which they are asked, without a slash at the end. The first alone gets the token.
     pub(super) endpoints: Vec<String>,
     /// The token of the user.
@@ -70,6 +72,7 @@ impl Settings {
 
         Settings {
             hub_cache,
+            qmd_models: cache_home.as_ref().map(|cache| cache.join("qmd").join("models")),
             docent_cache: path("DOCENT_CACHE").or_else(|| cache_home.map(|cache| cache.join("docent"))),
             endpoints,
             token,
