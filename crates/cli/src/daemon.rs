@@ -8,7 +8,7 @@ use docent::ModelRef;
 use docent::hub::Hub;
 use docent_search::SearchOptions;
 use docent_server::daemon::{Caches, Client, ClientError, SearchRequest};
-use docent_server::{Found, Search};
+use docent_server::{Found, Search, SearchModels};
 
 use crate::console::Console;
 use crate::index::data_folder;
@@ -42,12 +42,6 @@ pub(crate) struct DaemonArgs {
     no_daemon: bool,
 }
 
-/// The models of a search, by the names that the user has for them.
-pub(crate) struct Names<'n> {
-    pub(crate) embedder: &'n str,
-    pub(crate) reranker: Option<&'n str>,
-}
-
 impl DaemonArgs {
     /// What the daemon finds; `None` if there is none, or it had better be done here.
     pub(crate) fn search(
@@ -55,7 +49,7 @@ impl DaemonArgs {
         index: &Path,
         search: &Search,
         options: &SearchOptions,
-        names: &Names<'_>,
+        models: &SearchModels,
         open: &OpenArgs,
         console: &Console,
     ) -> Option<Found> {
@@ -71,11 +65,9 @@ impl DaemonArgs {
             index: std::path::absolute(index).ok()?,
             search: search.clone(),
             options: options.clone(),
-            embedder: Some(reference(names.embedder)?),
-            reranker: match names.reranker {
-                Some(name) => Some(reference(name)?),
-                None => None,
-            },
+            embedder: reference(models.embedder.as_ref())?,
+            reranker: reference(models.reranker.as_ref())?,
+            expander: reference(models.expander.as_ref())?,
             caches: Caches::of_environment(),
         };
         match client.search(&request) {
@@ -88,12 +80,13 @@ impl DaemonArgs {
     }
 }
 
-/// A model by a name that means the same to the daemon, if it is on this machine: the daemon fetches none.
-fn reference(name: &str) -> Option<String> {
-    let model: ModelRef = name.parse().ok()?;
-    Hub::from_env().offline(true).cached(&model, None)?;
-    match model {
-        ModelRef::Path(path) => std::path::absolute(path).ok()?.into_os_string().into_string().ok(),
-        model => Some(model.to_string()),
-    }
+/// A model, if one is named, by a name that means the same to the daemon. `None` if it is not on this machine: the daemon fetches none.
+#[allow(clippy::option_option)] // no model, and none that the daemon can have
+fn reference(model: Option<&ModelRef>) -> Option<Option<String>> {
+    let Some(model) = model else { return Some(None) };
+    Hub::from_env().offline(true).cached(model, None)?;
+    Some(Some(match model {
+        ModelRef::Path(path) => std::path::absolute(path).ok()?.into_os_string().into_string().ok()?,
+        model => model.to_string(),
+    }))
 }

@@ -40,6 +40,11 @@ impl IndexArgs {
         }
     }
 
+    /// Whether an option names it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.index.is_some()
+    }
+
     fn named(&self) -> Option<String> {
         let of_variable = || std::env::var(VARIABLE).ok().filter(|name| !name.is_empty());
         self.index.clone().or_else(of_variable)
@@ -85,7 +90,7 @@ impl SearchModelArgs {
 
     /// The name of that model.
     pub(crate) fn name(&self, index: &Index, collections: &[String]) -> anyhow::Result<String> {
-        if self.model.is_some() || std::env::var_os(crate::model::VARIABLE).is_some_and(|name| !name.is_empty()) {
+        if self.is_named() {
             return model_or_default(self.model.as_deref());
         }
         index.model_of(collections)?.map_or_else(|| model_or_default(None), Ok)
@@ -95,14 +100,12 @@ impl SearchModelArgs {
     /// what each collection says, or the default.
     pub(crate) fn groups(&self, index: &Index, collections: &[String]) -> anyhow::Result<Vec<(String, Vec<String>)>> {
         let general = model_or_default(self.model.as_deref())?;
-        let is_given =
-            self.model.is_some() || std::env::var_os(crate::model::VARIABLE).is_some_and(|name| !name.is_empty());
         let mut groups: Vec<(String, Vec<String>)> = Vec::new();
         for collection in index.collections()?.into_iter().map(|status| status.collection) {
             if !collections.is_empty() && !collections.contains(&collection.name) {
                 continue;
             }
-            let model = collection.model.filter(|_| !is_given).unwrap_or_else(|| general.clone());
+            let model = collection.model.filter(|_| !self.is_named()).unwrap_or_else(|| general.clone());
             match groups.iter_mut().find(|(known, _)| *known == model) {
                 Some((_, names)) => names.push(collection.name),
                 None => groups.push((model, vec![collection.name])),
@@ -111,36 +114,45 @@ impl SearchModelArgs {
         Ok(groups)
     }
 
-    /// The reranker, if one is named, or the default one if it is on this machine.
-    pub(crate) fn reranker(&self, named: Option<&str>, console: &Console) -> anyhow::Result<Option<Reranker>> {
-        let Some(name) = Self::reranker_name(named)? else { return Ok(None) };
-        let model: ModelRef = name.parse()?;
-        Ok(Some(Reranker::open_with(&model, &self.open.options(), &console.fetch_progress())?))
+    /// The model that `-m` or `DOCENT_MODEL` says, if either does.
+    pub(crate) fn asked(&self) -> anyhow::Result<Option<ModelRef>> {
+        if !self.is_named() {
+            return Ok(None);
+        }
+        Ok(Some(model_or_default(self.model.as_deref())?.parse()?))
     }
 
-    /// The query expander, if one is named, or the default one if it is on this machine.
-    pub(crate) fn expander(&self, named: Option<&str>, console: &Console) -> anyhow::Result<Option<Expander>> {
-        let Some(name) = Self::expander_name(named)? else { return Ok(None) };
-        let model: ModelRef = name.parse()?;
-        Ok(Some(Expander::open_with(&model, &self.open.options(), &console.fetch_progress())?))
+    fn is_named(&self) -> bool {
+        self.model.is_some() || std::env::var_os(crate::model::VARIABLE).is_some_and(|name| !name.is_empty())
     }
 
-    /// The name of that reranker.
-    pub(crate) fn reranker_name(named: Option<&str>) -> anyhow::Result<Option<String>> {
-        wanted(reranker_or_default(named)?, named, crate::model::VARIABLE_RERANKER)
+    /// Opens the reranker that [`reranker_here`] has found.
+    pub(crate) fn reranker(&self, model: &ModelRef, console: &Console) -> anyhow::Result<Reranker> {
+        Ok(Reranker::open_with(model, &self.open.options(), &console.fetch_progress())?)
     }
 
-    /// The name of that expander.
-    pub(crate) fn expander_name(named: Option<&str>) -> anyhow::Result<Option<String>> {
-        wanted(expander_or_default(named)?, named, crate::model::VARIABLE_EXPANDER)
+    /// Opens the expander that [`expander_here`] has found.
+    pub(crate) fn expander(&self, model: &ModelRef, console: &Console) -> anyhow::Result<Expander> {
+        Ok(Expander::open_with(model, &self.open.options(), &console.fetch_progress())?)
     }
 }
 
-/// The name of a model that searches do without if nobody asks for it and it is not on this machine.
-fn wanted(name: String, named: Option<&str>, variable: &str) -> anyhow::Result<Option<String>> {
+/// The reranker that is named, or the default one if it is on this machine.
+pub(crate) fn reranker_here(named: Option<&str>) -> anyhow::Result<Option<ModelRef>> {
+    wanted(&reranker_or_default(named)?, named, crate::model::VARIABLE_RERANKER)
+}
+
+/// The query expander that is named, or the default one if it is on this machine.
+pub(crate) fn expander_here(named: Option<&str>) -> anyhow::Result<Option<ModelRef>> {
+    wanted(&expander_or_default(named)?, named, crate::model::VARIABLE_EXPANDER)
+}
+
+/// A model that searches do without if nobody asks for it and it is not on this machine.
+fn wanted(name: &str, named: Option<&str>, variable: &str) -> anyhow::Result<Option<ModelRef>> {
     let is_asked_for = named.is_some() || std::env::var_os(variable).is_some_and(|name| !name.is_empty());
-    let is_here = || anyhow::Ok(Hub::from_env().offline(true).cached(&name.parse()?, None).is_some());
-    Ok(if is_asked_for || is_here()? { Some(name) } else { None })
+    let model: ModelRef = name.parse()?;
+    let is_here = || Hub::from_env().offline(true).cached(&model, None).is_some();
+    Ok((is_asked_for || is_here()).then_some(model))
 }
 
 /// Shows how an update goes on.

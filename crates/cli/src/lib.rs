@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Exit status 0 means done, 2 that the command line was wrong, 1 any
 //! other failure.
 
+mod access;
 mod commands;
 mod console;
 mod daemon;

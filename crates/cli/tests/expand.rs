@@ -86,7 +86,7 @@ fn a_question_is_expanded_by_the_model_that_is_named() {
             .unwrap();
     assert_eq!(found[0]["file"].as_str().unwrap().split('?').next(), Some("qmd://notes/cat.md"));
     // One that is asked for and not there is an error, but not where nothing is expanded.
-    let mut missing = |arguments: &[&str]| {
+    let missing = |arguments: &[&str]| {
         let mut command = run(&["query", "-m", TINY]);
         command.env("DOCENT_EXPANDER", folder.path().join("none.gguf")).args(arguments);
         command

@@ -152,7 +152,7 @@ impl From<docent_search::Error> for Failure {
             Error::Busy { .. } | Error::Locked { .. } => (FailureKind::Overloaded { retry_after: 1 }, None),
             _ => (FailureKind::Backend, None),
         };
-        Failure { kind, message: error.to_string(), field: field.map(str::to_owned) }
+        Failure { kind, message: error.to_string(), field: field.map(str::to_owned), counted: false }
     }
 }
 

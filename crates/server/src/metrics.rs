@@ -144,7 +144,7 @@ impl Metrics {
     fn of(&self, task: Task) -> &TaskMetrics {
         match task {
             Task::Embed => &self.embed,
-            Task::Rerank => &self.predict,
+            Task::Rerank | Task::Expand => &self.predict,
         }
     }
 }

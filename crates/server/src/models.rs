@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
 use docent::hub::{Hub, Silent};
-use docent::{AnyModel, Embedder, ModelRef, OpenOptions, Reranker, catalog};
+use docent::{AnyModel, Embedder, Expander, ModelRef, OpenOptions, Reranker, catalog};
 
 use crate::config::{ModelsConfig, NamedModel};
 use crate::failure::{Failure, FailureKind};
@@ -25,25 +25,30 @@ pub enum Task {
     Embed,
     /// A query and documents to scores.
     Rerank,
+    /// A query to other ways of asking it, for searches.
+    Expand,
 }
 
 impl Task {
-    /// Its name: `embed`, `rerank`.
+    /// Its name: `embed`, `rerank`, `expand`.
     pub fn name(self) -> &'static str {
         match self {
             Task::Embed => "embed",
             Task::Rerank => "rerank",
+            Task::Expand => "expand",
         }
     }
 }
 
-/// A model in memory, of either kind.
+/// A model in memory, of any kind.
 #[derive(Clone)]
 pub enum Loaded {
     /// An embedder.
     Embedder(Arc<Served<Embedder>>),
     /// A reranker.
     Reranker(Arc<Served<Reranker>>),
+    /// An expander, which no route asks for by name.
+    Expander(Arc<Served<Expander>>),
 }
 
 /// A served model as lists of models show it.
@@ -94,6 +99,8 @@ struct Shared {
 struct Slot {
     named: NamedModel,
     options: OpenOptions,
+    /// Whether it is to be opened as an expander.
+    expands: bool,
     since: SystemTime,
     last_use: AtomicU64,
     state: Mutex<State>,
@@ -112,6 +119,7 @@ struct State {
 enum Unloaded {
     Embedder(Weak<Served<Embedder>>),
     Reranker(Weak<Served<Reranker>>),
+    Expander(Weak<Served<Expander>>),
 }
 
 impl Models {
@@ -128,7 +136,10 @@ impl Models {
     /// If one cannot be had or used.
     pub async fn load(&self) -> Result<(), Failure> {
         for slot in self.shared.slots() {
-            self.loaded(&slot).await?;
+            let loaded = self.loaded(&slot).await?;
+            if loaded.task() == Task::Expand {
+                return Err(loaded.wrong("a model that is served; `docent serve --search` uses it"));
+            }
         }
         self.shared.ready.store(true, Ordering::Release);
         Ok(())
@@ -211,7 +222,7 @@ impl Models {
     /// # Errors
     /// If it is no embedder, or cannot be loaded.
     pub async fn embedder_of(&self, model: &ModelRef) -> Result<Arc<Served<Embedder>>, Failure> {
-        self.loaded(&self.slot_of(model)).await?.embedder()
+        self.loaded(&self.slot_of(model, false)).await?.embedder()
     }
 
     /// The same for a reranker.
@@ -219,12 +230,20 @@ impl Models {
     /// # Errors
     /// As [`embedder_of`](Self::embedder_of).
     pub async fn reranker_of(&self, model: &ModelRef) -> Result<Arc<Served<Reranker>>, Failure> {
-        self.loaded(&self.slot_of(model)).await?.reranker()
+        self.loaded(&self.slot_of(model, false)).await?.reranker()
     }
 
-    fn slot_of(&self, model: &ModelRef) -> Arc<Slot> {
+    /// The same for an expander.
+    ///
+    /// # Errors
+    /// As [`embedder_of`](Self::embedder_of).
+    pub async fn expander_of(&self, model: &ModelRef) -> Result<Arc<Served<Expander>>, Failure> {
+        self.loaded(&self.slot_of(model, true)).await?.expander()
+    }
+
+    fn slot_of(&self, model: &ModelRef, expands: bool) -> Arc<Slot> {
         let named = NamedModel { name: model.to_string(), model: model.clone() };
-        self.shared.add(named, self.shared.config.open.clone())
+        self.shared.add(named, self.shared.config.open.clone(), expands)
     }
 
     async fn find(&self, name: Option<&str>, task: Task) -> Result<Loaded, Failure> {
@@ -260,7 +279,7 @@ impl Models {
             // A file that was never looked at is read to its end.
             let here = move || Hub::from_env().offline(true).cached(&model, quant).is_some();
             if tokio::task::spawn_blocking(here).await.unwrap_or(false) {
-                return Ok(self.shared.add(named, options));
+                return Ok(self.shared.add(named, options, false));
             }
         }
         let message = format!("the model `{name}` is not served; there are: {}", names(&self.shared.slots()));
@@ -317,12 +336,12 @@ impl Shared {
     }
 
     /// A slot for a model of the catalogue, if there is none that has it under whatever name.
-    fn add(&self, named: NamedModel, options: OpenOptions) -> Arc<Slot> {
+    fn add(&self, named: NamedModel, options: OpenOptions, expands: bool) -> Arc<Slot> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.iter().find(|slot| slot.named.model == named.model) {
+        if let Some(slot) = slots.iter().find(|slot| slot.named.model == named.model && slot.expands == expands) {
             return Arc::clone(slot);
         }
-        let slot = Arc::new(Slot::new(named, options));
+        let slot = Arc::new(Slot { expands, ..Slot::new(named, options) });
         slots.push(Arc::clone(&slot));
         slot
     }
@@ -334,7 +353,7 @@ impl Shared {
         }
         self.make_room(slot);
         let start = Instant::now();
-        let opened = open(&slot.named, &slot.options, self.config.warm).inspect_err(|failure| {
+        let opened = open(slot, self.config.warm).inspect_err(|failure| {
             tracing::warn!("{failure}");
             if !self.config.models.contains(&slot.named) {
                 let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -375,6 +394,7 @@ impl Unloaded {
         match self {
             Unloaded::Embedder(served) => served.upgrade().map(Loaded::Embedder),
             Unloaded::Reranker(served) => served.upgrade().map(Loaded::Reranker),
+            Unloaded::Expander(served) => served.upgrade().map(Loaded::Expander),
         }
     }
 }
@@ -383,15 +403,31 @@ impl Loaded {
     fn embedder(self) -> Result<Arc<Served<Embedder>>, Failure> {
         match self {
             Loaded::Embedder(embedder) => Ok(embedder),
-            Loaded::Reranker(reranker) => Err(wrong(&reranker.name, "a reranker", "an embedding model")),
+            other => Err(other.wrong("an embedding model")),
         }
     }
 
     fn reranker(self) -> Result<Arc<Served<Reranker>>, Failure> {
         match self {
             Loaded::Reranker(reranker) => Ok(reranker),
-            Loaded::Embedder(embedder) => Err(wrong(&embedder.name, "an embedding model", "a reranker")),
+            other => Err(other.wrong("a reranker")),
         }
+    }
+
+    fn expander(self) -> Result<Arc<Served<Expander>>, Failure> {
+        match self {
+            Loaded::Expander(expander) => Ok(expander),
+            other => Err(other.wrong("a query expander")),
+        }
+    }
+
+    fn wrong(&self, wanted: &str) -> Failure {
+        let found = match self.task() {
+            Task::Embed => "an embedding model",
+            Task::Rerank => "a reranker",
+            Task::Expand => "a query expander",
+        };
+        Failure::new(FailureKind::WrongModel, format!("{} is {found}, not {wanted}", self.name())).about("model")
     }
 
     /// What it is for.
@@ -399,6 +435,7 @@ impl Loaded {
         match self {
             Loaded::Embedder(_) => Task::Embed,
             Loaded::Reranker(_) => Task::Rerank,
+            Loaded::Expander(_) => Task::Expand,
         }
     }
 
@@ -406,6 +443,7 @@ impl Loaded {
         match self {
             Loaded::Embedder(served) => Unloaded::Embedder(Arc::downgrade(&served)),
             Loaded::Reranker(served) => Unloaded::Reranker(Arc::downgrade(&served)),
+            Loaded::Expander(served) => Unloaded::Expander(Arc::downgrade(&served)),
         }
     }
 
@@ -414,6 +452,7 @@ impl Loaded {
         match self {
             Loaded::Embedder(served) => &served.name,
             Loaded::Reranker(served) => &served.name,
+            Loaded::Expander(served) => &served.name,
         }
     }
 
@@ -424,6 +463,7 @@ impl Loaded {
                 (served.model.packed_bytes(), &settings.path, Some(settings.pooling))
             }
             Loaded::Reranker(served) => (served.model.packed_bytes(), &served.model.settings().path, None),
+            Loaded::Expander(served) => (served.model.packed_bytes(), &served.model.settings().path, None),
         };
         ModelFacts {
             task: self.task(),
@@ -439,6 +479,7 @@ impl Loaded {
         match self {
             Loaded::Embedder(served) => served.model.tokenizer(),
             Loaded::Reranker(served) => served.model.tokenizer(),
+            Loaded::Expander(served) => served.model.tokenizer(),
         }
     }
 
@@ -447,6 +488,7 @@ impl Loaded {
         match self {
             Loaded::Embedder(served) => &served.model.settings().description,
             Loaded::Reranker(served) => &served.model.settings().description,
+            Loaded::Expander(served) => &served.model.settings().description,
         }
     }
 
@@ -455,6 +497,7 @@ impl Loaded {
         match self {
             Loaded::Embedder(served) => served.model.settings().max_length,
             Loaded::Reranker(served) => served.model.settings().max_length,
+            Loaded::Expander(served) => served.model.settings().description.max_length,
         }
     }
 }
@@ -462,7 +505,7 @@ impl Loaded {
 impl Slot {
     fn new(named: NamedModel, options: OpenOptions) -> Self {
         let (last_use, state) = Default::default();
-        Slot { named, options, since: SystemTime::now(), last_use, state }
+        Slot { named, options, expands: false, since: SystemTime::now(), last_use, state }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -502,12 +545,18 @@ impl Slot {
 }
 
 /// Opens a model, and if wanted computes something with it.
-fn open(named: &NamedModel, options: &OpenOptions, warm: bool) -> Result<Loaded, Failure> {
+fn open(slot: &Slot, warm: bool) -> Result<Loaded, Failure> {
+    let Slot { named, options, expands, .. } = slot;
     let failed = |error: docent::Error| {
         Failure::new(FailureKind::Backend, format!("the model `{}` cannot be loaded: {error}", named.name))
     };
     let name = named.name.clone();
-    Ok(match AnyModel::open_with(&named.model, options, &Silent).map_err(failed)? {
+    // The weights of an expander are those of any language model.
+    let opened = match expands {
+        true => Expander::open_with(&named.model, options, &Silent).map(AnyModel::Expander),
+        false => AnyModel::open_with(&named.model, options, &Silent),
+    };
+    Ok(match opened.map_err(failed)? {
         AnyModel::Embedder(model) => {
             if warm {
                 model.embed(&["warm"]).map_err(failed)?;
@@ -520,10 +569,7 @@ fn open(named: &NamedModel, options: &OpenOptions, warm: bool) -> Result<Loaded,
             }
             Loaded::Reranker(Arc::new(Served { name, model }))
         }
-        AnyModel::Expander(_) => {
-            let kind = catalog::Kind::Expander.to_string();
-            return Err(failed(docent::Error::NotAnEmbedder { name, kind }));
-        }
+        AnyModel::Expander(model) => Loaded::Expander(Arc::new(Served { name, model })),
     })
 }
 
@@ -547,8 +593,4 @@ fn names(slots: &[Arc<Slot>]) -> String {
 fn unready(slot: &Slot) -> Failure {
     let message = format!("the model `{}` is being loaded; try again soon", slot.named.name);
     Failure::new(FailureKind::Unready, message)
-}
-
-fn wrong(name: &str, found: &str, wanted: &str) -> Failure {
-    Failure::new(FailureKind::WrongModel, format!("{name} is {found}, not {wanted}")).about("model")
 }

@@ -24,13 +24,13 @@ fn a_server_finds_what_the_library_finds() {
         let index = index(folder.path());
         let embedder = docent::Embedder::open(fixture("bert-tiny").to_str().unwrap()).unwrap();
         let reranker = docent::Reranker::open(fixture("encoders/modern-bert-rerank").to_str().unwrap()).unwrap();
-        let models = Models { embedder: Some(&embedder), reranker: Some(&reranker) };
+        let models = Models { embedder: Some(&embedder), reranker: Some(&reranker), expander: None };
         index.search(&Query::plain("why does the sea rise?"), models, &SearchOptions::default()).unwrap()
     };
     block_on(async {
         let index = docent_search::Index::open(folder.path().join("index.sqlite")).unwrap();
         let reranker = Some(ModelRef::Path(fixture("encoders/modern-bert-rerank")));
-        let models = SearchModels { embedder: None, reranker };
+        let models = SearchModels { reranker, ..SearchModels::default() };
         let searcher = Searcher::new(index, service(&config()).await, models.clone());
         let found = searcher.search(call(Search::Both(Query::plain("why does the sea rise?")))).await.unwrap();
         let json = |results: &docent_search::SearchResults| serde_json::to_value(results).unwrap();
@@ -60,7 +60,7 @@ fn what_is_wrong_is_said() {
         let options = SearchOptions { collections: vec!["nothing".to_owned()], ..SearchOptions::default() };
         let failure = searcher.search(SearchCall { options, ..call(Search::Keywords("moon".to_owned())) }).await;
         assert_eq!(failure.unwrap_err().kind, FailureKind::NotFound);
-        let models = SearchModels { embedder: Some(ModelRef::Path("nowhere".into())), reranker: None };
+        let models = SearchModels { embedder: Some(ModelRef::Path("nowhere".into())), ..SearchModels::default() };
         let failure = searcher.search_with(call(Search::Meaning("moon".to_owned())), &models).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Backend);
         let failure = searcher.read(|index| index.get("notes/dog.md", None, None)).await.unwrap_err();

@@ -14,6 +14,7 @@ mod expand;
 mod get;
 mod import;
 mod info;
+mod mcp;
 mod models;
 mod pull;
 mod quantize;
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Rerank(rerank::Args),
     Expand(expand::Args),
     Serve(Box<serve::Args>),
+    Mcp(Box<mcp::Args>),
     Tokenize(tokenize::Args),
     Info(info::Args),
     Check(check::Args),
@@ -88,6 +90,7 @@ impl Command {
             Command::Rerank(args) => rerank::run(args, console),
             Command::Expand(args) => expand::run(args, console),
             Command::Serve(args) => serve::run(*args, console),
+            Command::Mcp(args) => mcp::run(*args, console),
             Command::Tokenize(args) => tokenize::run(args, console),
             Command::Info(args) => info::run(args, console),
             Command::Check(args) => check::run(args, console),

@@ -5,11 +5,11 @@ use std::time::Duration;
 use clap::ValueEnum;
 use docent_search::{Error, Fusion, Index, Models, Query, SearchOptions, SearchResults};
 
-use docent_server::Search;
+use docent_server::{Search, SearchModels};
 
 use crate::console::{Console, usage};
-use crate::daemon::{DaemonArgs, Names};
-use crate::index::{IndexArgs, SearchModelArgs};
+use crate::daemon::DaemonArgs;
+use crate::index::{IndexArgs, SearchModelArgs, expander_here, reranker_here};
 use crate::results::{Format, Show, harmless, write_results};
 
 /// Results of a search that says `--all`.
@@ -197,8 +197,8 @@ pub(crate) fn vsearch(args: VsearchArgs, console: &Console) -> anyhow::Result<()
     let options = args.common.options(ALL_VECTORS, LEAST_MEANING)?;
     let embedder = args.models.name(&index, &args.common.collections)?;
     let search = Search::Meaning(args.common.text());
-    let names = Names { embedder: &embedder, reranker: None };
-    let found = match args.daemon.search(index.path(), &search, &options, &names, &args.models.open, console) {
+    let models = SearchModels { embedder: Some(embedder.parse()?), ..SearchModels::default() };
+    let found = match args.daemon.search(index.path(), &search, &options, &models, &args.models.open, console) {
         Some(found) => found.results,
         None => {
             let embedder = args.models.embedder(&index, &args.common.collections, console)?;
@@ -246,24 +246,22 @@ impl QueryArgs {
         let embedder = self.models.name(index, &self.common.collections)?;
         let reranker = match self.no_rerank {
             true => None,
-            false => SearchModelArgs::reranker_name(self.reranker.as_deref())?,
-        };
-        let names = Names { embedder: &embedder, reranker: reranker.as_deref() };
-        let search = Search::Both(query.clone());
-        if let Some(found) = self.daemon.search(index.path(), &search, options, &names, &self.models.open, console) {
-            found.notes.iter().for_each(|note| console.warn(note));
-            return Ok(found.results);
-        }
-        let embedder = self.models.embedder(index, &self.common.collections, console)?;
-        let reranker = match self.no_rerank {
-            true => None,
-            false => self.models.reranker(self.reranker.as_deref(), console)?,
+            false => reranker_here(self.reranker.as_deref())?,
         };
         // A query of lines is not expanded: no need to open the largest of the models.
         let expander = match self.no_expand || !query.is_plain() {
             true => None,
-            false => self.models.expander(self.expander.as_deref(), console)?,
+            false => expander_here(self.expander.as_deref())?,
         };
+        let models = SearchModels { embedder: Some(embedder.parse()?), reranker, expander };
+        let search = Search::Both(query.clone());
+        if let Some(found) = self.daemon.search(index.path(), &search, options, &models, &self.models.open, console) {
+            found.notes.iter().for_each(|note| console.warn(note));
+            return Ok(found.results);
+        }
+        let embedder = self.models.embedder(index, &self.common.collections, console)?;
+        let reranker = models.reranker.map(|model| self.models.reranker(&model, console)).transpose()?;
+        let expander = models.expander.map(|model| self.models.expander(&model, console)).transpose()?;
         let models = Models { embedder: Some(&embedder), reranker: reranker.as_ref(), expander: expander.as_ref() };
         match index.search(query, models, options) {
             Err(error @ Error::NoVectors { .. }) => {

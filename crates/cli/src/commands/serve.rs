@@ -13,9 +13,12 @@ use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 use docent::ModelRef;
 use docent::hub::Hub;
-use docent_server::{Access, Config, Limits, Listen, ModelsConfig, NamedModel, Server, Service};
+use docent_search::Index;
+use docent_server::{Config, Limits, Listen, ModelsConfig, NamedModel, SearchModels, Searcher, Server, Service};
 
+use crate::access::AccessArgs;
 use crate::console::{Console, usage};
+use crate::index::{IndexArgs, expander_here, reranker_here};
 use crate::model::{OpenArgs, model_or_default};
 use crate::signals;
 
@@ -51,18 +54,14 @@ pub(crate) struct Args {
     /// Listen on a socket in the file system instead
     #[arg(long, value_name = "PATH", conflicts_with_all = ["host", "port"], help_heading = "Access")]
     unix: Option<PathBuf>,
-    /// File of keys, one a line, of which every request must have one
-    #[arg(long, value_name = "FILE", help_heading = "Access")]
-    api_key_file: Option<PathBuf>,
-    /// Ask for a key at /health and /metrics too
-    #[arg(long, requires = "api_key_file", help_heading = "Access")]
-    guard_probes: bool,
-    /// Let web pages of this origin call, such as https://notes.example; repeatable
-    #[arg(long = "allow-origin", value_name = "ORIGIN", help_heading = "Access")]
-    origins: Vec<String>,
-    /// A name by which the server may be called besides those of loopback; repeatable
-    #[arg(long = "allow-host", value_name = "NAME", help_heading = "Access")]
-    hosts: Vec<String>,
+    #[command(flatten)]
+    access: AccessArgs,
+
+    /// Let clients search and read documents too, at /mcp, /query and /search: all of the index, whoever may use the models
+    #[arg(long, help_heading = "Documents")]
+    search: bool,
+    #[command(flatten, next_help_heading = "Documents")]
+    index: IndexArgs,
 
     #[command(flatten)]
     limits: LimitArgs,
@@ -134,6 +133,7 @@ enum LogFormat {
 }
 
 pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
+    let search = args.search()?;
     let config = args.config()?;
     #[cfg(feature = "otel")]
     let _traces = traces();
@@ -144,7 +144,13 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let service = Service::new(&config);
     let server = {
         let _runtime = runtime.enter();
-        let router = docent_server::router(service.clone());
+        let router = match search {
+            Some((index, models)) => {
+                let searcher = Searcher::new(index, service.clone(), models);
+                docent_server::router_with_search(service.clone(), searcher)
+            }
+            None => docent_server::router(service.clone()),
+        };
         match Server::take_over(&config, service.clone(), router.clone())? {
             Some(server) => server,
             None => Server::bind(&config, service.clone(), router)?,
@@ -200,14 +206,22 @@ fn note_no_traces() {
 }
 
 impl Args {
+    /// The index that clients may search, and the models that are not the served ones.
+    fn search(&self) -> anyhow::Result<Option<(Index, SearchModels)>> {
+        if !self.search {
+            return match self.index.is_given() {
+                true => Err(usage("--index says which documents --search serves; give both".to_owned())),
+                false => Ok(None),
+            };
+        }
+        let models = SearchModels { embedder: None, reranker: reranker_here(None)?, expander: expander_here(None)? };
+        Ok(Some((self.index.open()?, models)))
+    }
+
     fn config(self) -> anyhow::Result<Config> {
         let listen = match self.unix {
             Some(path) => Listen::Unix(path),
             None => Listen::Tcp(SocketAddr::new(self.host, self.port)),
-        };
-        let keys = match &self.api_key_file {
-            Some(file) => docent_server::read_keys(file)?,
-            None => Vec::new(),
         };
         let on_demand = self.on_demand || self.models.is_empty();
         let mut models = self.models;
@@ -238,7 +252,7 @@ impl Args {
             idle_timeout: Duration::from_secs(self.limits.idle_timeout),
             drain: Duration::from_secs(self.limits.drain),
         };
-        let access = Access { keys, guard_probes: self.guard_probes, origins: self.origins, hosts: self.hosts };
+        let access = self.access.access()?;
         let open = self.open.options();
         let models = ModelsConfig { models, on_demand, open, memory: self.memory, warm: self.warm };
         Ok(Config { listen, models, access, limits })

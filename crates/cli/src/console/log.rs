@@ -32,7 +32,8 @@ enum Style {
 /// parsed yet: what goes wrong there is logged too.
 pub(super) fn start(args: &[OsString], bars: MultiProgress) -> Option<String> {
     let is_server = is_server(args);
-    let usual = if is_server { "warn,docent_server=info" } else { "warn" };
+    // The SDK of MCP warns of what its clients do, in their words.
+    let usual = if is_server { "warn,rmcp=error,docent_server=info" } else { "warn,rmcp=error" };
     let asked = env::var(VARIABLE).ok().filter(|value| !value.is_empty());
     let (filter, problem) = match asked.as_deref().map(EnvFilter::try_new) {
         None => (EnvFilter::new(usual), None),
@@ -53,7 +54,13 @@ pub(super) fn start(args: &[OsString], bars: MultiProgress) -> Option<String> {
 /// Whether it is a command that runs until it is told to stop, and writes a log meanwhile.
 fn is_server(args: &[OsString]) -> bool {
     let word = |place: usize| args.get(place).and_then(|arg| arg.to_str());
-    word(1) == Some("serve") || (word(1), word(2)) == (Some("daemon"), Some("run"))
+    let is_over_http = || args.iter().any(|arg| arg == "--http");
+    match word(1) {
+        Some("serve") => true,
+        Some("daemon") => word(2) == Some("run"),
+        Some("mcp") => is_over_http(),
+        _ => false,
+    }
 }
 
 fn style(args: &[OsString], is_server: bool, asked: bool) -> Style {
@@ -114,6 +121,8 @@ mod tests {
         assert_eq!(style("docent serve", false), Style::Lines);
         assert_eq!(style("docent daemon run", false), Style::Lines);
         assert_eq!(style("docent daemon status", false), Style::Messages);
+        assert_eq!(style("docent mcp", false), Style::Messages);
+        assert_eq!(style("docent mcp --http", false), Style::Lines);
         assert_eq!(style("docent serve --log-format json", false), Style::Json);
         assert_eq!(style("docent serve --log-format=json", true), Style::Json);
         assert_eq!(style("docent serve --log-format", false), Style::Lines);

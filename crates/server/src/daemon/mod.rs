@@ -119,8 +119,8 @@ impl Daemon {
         }
         let model = |name: Option<String>| name.map(|name| name.parse::<ModelRef>()).transpose();
         let models = model(request.embedder).and_then(|embedder| {
-            let reranker = model(request.reranker)?;
-            Ok(SearchModels { embedder, reranker })
+            let (reranker, expander) = (model(request.reranker)?, model(request.expander)?);
+            Ok(SearchModels { embedder, reranker, expander })
         });
         let models = models.map_err(|error| Failure::invalid("model", error.to_string()))?;
         let searcher = self.searcher(request.index).await?;
@@ -220,6 +220,7 @@ mod tests {
             options: docent_search::SearchOptions::default(),
             embedder: None,
             reranker: None,
+            expander: None,
             caches: Caches { hub: Some("elsewhere".into()), docent: None },
         };
         let failure = Daemon::new(Service::new(&Config::default())).search(request).await.unwrap_err();

@@ -21,6 +21,8 @@ pub struct SearchRequest {
     pub embedder: Option<String>,
     /// The reranker's reference; `None` for none.
     pub reranker: Option<String>,
+    /// The expander's reference; `None` for none.
+    pub expander: Option<String>,
     /// Where the command looks for models: the same name may be another file elsewhere.
     pub caches: Caches,
 }

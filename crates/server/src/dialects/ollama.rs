@@ -307,7 +307,7 @@ async fn show(State(service): State<Service>, Json(request): Json<ShowRequest>) 
         "template": "{{ .Prompt }}",
         "details": details(Some(&facts)),
         "model_info": fields,
-        "capabilities": [match facts.task { Task::Embed => "embedding", Task::Rerank => "rerank" }],
+        "capabilities": [match facts.task { Task::Embed => "embedding", Task::Rerank => "rerank", Task::Expand => "completion" }],
         "modified_at": timestamp(info.since),
     })))
 }

@@ -1,7 +1,6 @@
 //! Search of documents by plain HTTP, with the fields of qmd.
 
 use axum::Extension;
-use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -42,24 +41,18 @@ pub(super) fn routes(searcher: Searcher) -> OpenApiRouter<Service> {
 /// Documents that answer a question, by keyword and by meaning.
 #[utoipa::path(post, path = "/query", tag = "Document search", request_body = Question,
     responses((status = 200, description = "The documents", body = SearchAnswer), (status = 400, description = "A refusal", body = SearchError)))]
-async fn query(
-    state: State<Service>,
-    searcher: Extension<Searcher>,
-    question: Json<Question>,
-) -> Result<axum::Json<SearchAnswer>, Failure> {
-    search(state, searcher, question).await
+async fn query(searcher: Extension<Searcher>, question: Json<Question>) -> Result<axum::Json<SearchAnswer>, Failure> {
+    search(searcher, question).await
 }
 
 /// The same as `/query`.
 #[utoipa::path(post, path = "/search", tag = "Document search", request_body = Question,
     responses((status = 200, description = "The documents", body = SearchAnswer), (status = 400, description = "A refusal", body = SearchError)))]
 async fn search(
-    State(service): State<Service>,
     Extension(searcher): Extension<Searcher>,
     Json(question): Json<Question>,
 ) -> Result<axum::Json<SearchAnswer>, Failure> {
-    let call = question.into_call().inspect_err(|failure| service.metrics().refused(failure.kind))?;
-    let found = searcher.search_with_what_there_is(call).await?;
+    let found = searcher.search_with_what_there_is(question.into_call()?).await?;
     let results = found.results.hits.iter().map(|hit| FoundDocument::new(hit, names::uri(&hit.address))).collect();
     Ok(axum::Json(SearchAnswer { results, notes: found.notes }))
 }

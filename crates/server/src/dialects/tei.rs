@@ -352,6 +352,7 @@ async fn info(State(service): State<Service>) -> Result<Response, Failure> {
     let model_type = match facts.task {
         Task::Embed => json!({ "embedding": { "pooling": facts.pooling.map(Pooling::name) } }),
         Task::Rerank => json!({ "reranker": { "id2label": { "0": "LABEL_0" }, "label2id": { "LABEL_0": 0 } } }),
+        Task::Expand => json!({ "expander": {} }),
     };
     let models: Vec<_> = service.models().list().into_iter().map(|model| model.name).collect();
     Ok(answer::json(&json!({

@@ -1,7 +1,7 @@
 //! Texts of answers. What comes from documents stays data in them: it cannot end a comment, begin a line of a summary, or pass for what the
 //! server says about a document.
 
-use docent_search::{Address, Document, is_markdown, number_lines};
+use docent_search::{Address, Document, Syntax, number_lines};
 use rmcp::model::ResourceContents;
 
 use crate::search::names;
@@ -48,7 +48,7 @@ fn comment(context: &str) -> String {
 }
 
 fn mime_type(address: &Address) -> &'static str {
-    if is_markdown(&address.path) { "text/markdown" } else { "text/plain" }
+    if Syntax::of(&address.path, "") == Syntax::Markdown { "text/markdown" } else { "text/plain" }
 }
 
 /// A text of a request or a document on one line of a summary, and not more of it than a person reads.

@@ -5,7 +5,7 @@ pub(crate) mod question;
 
 use std::sync::Arc;
 
-use docent::{Embedder, ModelRef, Reranker};
+use docent::{Embedder, Expander, ModelRef, Reranker};
 use docent_search::{Error, Index, LineKind, Models, Query, SearchOptions, SearchResults};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -40,6 +40,8 @@ pub struct SearchModels {
     pub embedder: Option<ModelRef>,
     /// The reranker; `None` for none.
     pub reranker: Option<ModelRef>,
+    /// The expander of plain questions; `None` for none.
+    pub expander: Option<ModelRef>,
 }
 
 /// What is looked for, and how.
@@ -79,6 +81,7 @@ pub struct Found {
 struct Ready {
     embedder: Option<Arc<Served<Embedder>>>,
     reranker: Option<Arc<Served<Reranker>>>,
+    expander: Option<Arc<Served<Expander>>>,
 }
 
 impl Searcher {
@@ -120,9 +123,9 @@ impl Searcher {
         if !matches!(call.search, Search::Both(_)) {
             return self.search(call).await;
         }
-        let (embedder, reranker) =
-            (self.embedder(&call, &self.shared.models), self.reranker(&call, &self.shared.models));
-        let (embedder, reranker) = (embedder.await, reranker.await);
+        let models = &self.shared.models;
+        let (embedder, reranker) = (self.embedder(&call, models).await, self.reranker(&call, models).await);
+        let expander = self.expander(&call, models).await;
         let mut notes = Vec::new();
         let ready = Ready {
             embedder: embedder.unwrap_or_else(|failure| {
@@ -131,6 +134,10 @@ impl Searcher {
             }),
             reranker: reranker.unwrap_or_else(|failure| {
                 notes.push(format!("{failure}; nothing was reranked"));
+                None
+            }),
+            expander: expander.unwrap_or_else(|failure| {
+                notes.push(format!("{failure}; the question was not expanded"));
                 None
             }),
         };
@@ -160,7 +167,7 @@ impl Searcher {
     /// The models that a search needs.
     async fn load(&self, call: &SearchCall, models: &SearchModels) -> Result<Ready, Failure> {
         let (embedder, reranker) = (self.embedder(call, models).await?, self.reranker(call, models).await?);
-        Ok(Ready { embedder, reranker })
+        Ok(Ready { embedder, reranker, expander: self.expander(call, models).await? })
     }
 
     /// The embedder that a search needs, if it looks for a meaning.
@@ -199,6 +206,20 @@ impl Searcher {
             _ => Ok(None),
         }
     }
+
+    /// The expander that a search may use.
+    async fn expander(
+        &self,
+        call: &SearchCall,
+        models: &SearchModels,
+    ) -> Result<Option<Arc<Served<Expander>>>, Failure> {
+        match (&models.expander, &call.search) {
+            (Some(model), Search::Both(query)) if query.is_plain() => {
+                self.shared.service.models().expander_of(model).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 /// A model by the name that a collection has for it.
@@ -211,6 +232,8 @@ fn reference(name: &str) -> Result<ModelRef, Failure> {
 fn find(index: &Index, call: &SearchCall, ready: &Ready) -> Result<Found, Error> {
     let embedder = ready.embedder.as_deref().map(|served| &served.model);
     let reranker = ready.reranker.as_deref().map(|served| &served.model);
+    let expander = ready.expander.as_deref().map(|served| &served.model);
+    let models = Models { embedder, reranker, expander };
     let found = |results| Found { results, notes: Vec::new() };
     match &call.search {
         Search::Keywords(query) => index.search_keywords(query, &call.options).map(found),
@@ -218,12 +241,10 @@ fn find(index: &Index, call: &SearchCall, ready: &Ready) -> Result<Found, Error>
             let embedder = embedder.expect("every search but that by keyword has loaded one");
             index.search_meaning(query, embedder, &call.options).map(found)
         }
-        Search::Both(query) if embedder.is_none() => {
-            index.search(&words(query), Models { embedder, reranker }, &call.options).map(found)
-        }
-        Search::Both(query) => match index.search(query, Models { embedder, reranker }, &call.options) {
+        Search::Both(query) if embedder.is_none() => index.search(&words(query), models, &call.options).map(found),
+        Search::Both(query) => match index.search(query, models, &call.options) {
             Err(error @ Error::NoVectors { .. }) => {
-                let results = index.search(&words(query), Models { embedder: None, reranker }, &call.options)?;
+                let results = index.search(&words(query), Models { embedder: None, ..models }, &call.options)?;
                 Ok(Found { results, notes: vec![format!("{error}; the words alone were looked for")] })
             }
             result => result.map(found),

@@ -48,8 +48,9 @@ impl Call {
         let tracer = tracer();
         let operation = match self.task {
             Task::Embed => "embeddings",
-            // The conventions have no name for it.
+            // The conventions have no names for these.
             Task::Rerank => "rerank",
+            Task::Expand => "expand",
         };
         let mut attributes = vec![
             KeyValue::new("gen_ai.operation.name", operation),
