@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::http::Request;
 use base64::Engine;
 use serde_json::Value;
-use support::app::{Answer, app, send};
+use support::app::{Answer, search_app, send};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -117,7 +117,7 @@ async fn every_request_has_the_answer_on_file() {
     settings.set_omit_expression(true);
     for name in names {
         let file = std::fs::read_to_string(folder().join(format!("{name}.http"))).unwrap();
-        let answer = send(app(), request(&file)).await;
+        let answer = send(search_app(), request(&file)).await;
         settings.bind(|| insta::assert_snapshot!(name.as_str(), shown(&answer)));
     }
 }

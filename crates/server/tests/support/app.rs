@@ -1,5 +1,6 @@
 //! A server without a network: requests go to the router.
 
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use super::fixture;
@@ -7,7 +8,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use docent::ModelRef;
-use docent_server::{Config, ModelsConfig, NamedModel, Service, router};
+use docent_search::Context;
+use docent_server::{Config, ModelsConfig, NamedModel, SearchModels, Searcher, Service, router, router_with_search};
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -49,6 +51,21 @@ pub fn service() -> &'static Service {
 
 pub fn app() -> Router {
     router(service().clone())
+}
+
+/// The same with the routes over an index of two notes.
+pub fn search_app() -> Router {
+    static SEARCHER: LazyLock<Searcher> = LazyLock::new(|| {
+        let test = std::env::current_exe().unwrap();
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(test.file_name().unwrap());
+        let _ = std::fs::remove_dir_all(&folder);
+        let index = super::index(&folder);
+        let context =
+            Context { collection: Some("notes".to_owned()), prefix: String::new(), text: "of the sea".to_owned() };
+        index.set_context(&context).unwrap();
+        Searcher::new(index, service().clone(), SearchModels::default())
+    });
+    router_with_search(service().clone(), SEARCHER.clone())
 }
 
 pub async fn send(app: Router, request: Request<Body>) -> Answer {

@@ -65,7 +65,12 @@ impl Running {
     }
 
     pub fn start_with(config: Config, service: Service) -> Self {
-        let server = Server::bind(&config, service.clone(), router(service.clone())).unwrap();
+        let router = router(service.clone());
+        Self::start_routed(config, service, router)
+    }
+
+    pub fn start_routed(config: Config, service: Service, router: Router) -> Self {
+        let server = Server::bind(&config, service.clone(), router).unwrap();
         let address = match server.address() {
             Listen::Tcp(address) => *address,
             Listen::Unix(_) => ([0, 0, 0, 0], 0).into(),
