@@ -18,7 +18,7 @@ fn index(embed: bool) -> TempDir {
     std::fs::write(folder.path().join("notes/cat.md"), "# Cats\n\nThe cat sat on the mat.\n").unwrap();
     std::fs::write(folder.path().join("notes/tides.md"), "# Tides\n\nThe moon pulls the water.\n").unwrap();
     let mut add = docent();
-    add.args(["collection", "add", "-m", TINY, "--index"]).arg(folder.path().join("index.sqlite"));
+    add.args(["collection", "add", "--set-model", TINY, "--index"]).arg(folder.path().join("index.sqlite"));
     stdout(add.args(if embed { &[][..] } else { &["--no-embed"] }).arg(folder.path().join("notes")));
     folder
 }

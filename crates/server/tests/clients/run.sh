@@ -28,9 +28,24 @@ if ! cmp -s "$here/package.json" "$clients/npm/installed.json"; then
     cp "$here/package.json" "$clients/npm/installed.json"
 fi
 
+# Documents for agents. What stands before `serve` is the command.
+docent=()
+for word in "$@"; do
+    [ "$word" != serve ] || break
+    docent+=("$word")
+done
+notes=$clients/notes
+rm -rf "$notes"
+mkdir -p "$notes/notes"
+printf '# Cats\n\nThe cat sat on the mat.\n' >"$notes/notes/cat.md"
+printf '# Tides\n\nThe moon pulls the water of the sea.\n' >"$notes/notes/tides.md"
+documents=(--index "$notes/index.sqlite" -m "$root/fixtures/bert-tiny")
+"${docent[@]}" collection add "${documents[@]}" "$notes/notes" >/dev/null
+
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 url=http://127.0.0.1:$port
-"$@" -m "$root/fixtures/bert-tiny" -m "$root/fixtures/encoders/modern-bert-rerank" --port "$port" >"$clients/server.log" 2>&1 &
+"$@" -m "$root/fixtures/bert-tiny" -m "$root/fixtures/encoders/modern-bert-rerank" --search --index "$notes/index.sqlite" \
+    --port "$port" >"$clients/server.log" 2>&1 &
 server=$!
 trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
 for _ in $(seq 100); do
@@ -57,11 +72,15 @@ expect 405 '"method_not_supported"' "$url/v1/embeddings"
 expect 422 '"error_type":"validation"' "$url/embed" -d '{"inputs": 5}'
 expect 200 '^te_request_count' "$url/metrics"
 expect 200 '"openapi":"3' "$url/openapi.json"
+expect 200 '"file":"qmd://notes/tides.md"' "$url/query" -d '{"searches": [{"type": "lex", "query": "moon"}]}'
+expect 400 '"error":"nothing is asked' "$url/search" -d '{}'
+expect 403 '"code":-32003' "$url/mcp" -H 'Origin: https://evil.example' -d '{}'
 expect 200 '<title>Docent</title>' "$url/docs"
 expect 200 'Docent is running' "$url/"
 expect 200 '^HTTP/1.1 200' --head "$url/"
 echo 'curl: passed'
 
 "$clients/venv/bin/python" "$here/test_clients.py" "$url"
+"$clients/venv/bin/python" "$here/test_mcp.py" "$url/mcp" "${docent[@]}" mcp "${documents[@]}"
 cp "$here/openai.mjs" "$clients/npm/openai.mjs"
 node "$clients/npm/openai.mjs" "$url"
