@@ -56,7 +56,7 @@ impl Place {
 
 #[test]
 fn help() {
-    for name in ["query", "update", "collection", "collection add", "get"] {
+    for name in ["query", "update", "watch", "collection", "collection add", "get"] {
         let arguments = name.split(' ').chain(["--help"]);
         assert_snapshot!(format!("{}_help", name.replace(' ', "_")), show(docent().args(arguments)));
     }
@@ -190,6 +190,31 @@ fn collections_and_contexts_are_managed() {
     assert_eq!((status["documents"].as_u64(), status["models"][0]["vectors"].as_u64()), (Some(3), Some(3)));
     let removed: Value = serde_json::from_str(&run(&["cleanup", "--json"])).unwrap();
     assert_eq!(removed["documents"], 0);
+}
+
+#[test]
+fn what_qmd_was_told_and_has_fetched_is_taken_over() {
+    let place = Place { folder: TempDir::new().unwrap() };
+    fs::create_dir_all(place.path("notes")).unwrap();
+    fs::create_dir_all(place.path(".config/qmd")).unwrap();
+    fs::create_dir_all(place.path(".cache/qmd/models")).unwrap();
+    let config = "collections:\n  notes:\n    path: ~/notes\n    context:\n      /: all of it\nmodels:\n  embed: hf:a/b/c.gguf\n";
+    fs::write(place.path(".config/qmd/index.yml"), config).unwrap();
+    let model = place.path(".cache/qmd/models/hf_ggml-org_qwen3-reranker-0.6b-q8_0.gguf");
+    fs::copy(fixture("encoders/modern-bert-rerank/model.gguf"), model).unwrap();
+    let at_home = |arguments: &[&str]| {
+        let mut command = place.docent(arguments);
+        command.env("HOME", place.folder.path());
+        command
+    };
+    assert_snapshot!("import_qmd", show(&mut at_home(&["import", "qmd", "--models"])));
+    let shown = stdout(&mut at_home(&["collection", "show", "notes"]));
+    assert!(shown.contains("hf:a/b/c.gguf") && shown.contains("all of it"), "{shown}");
+    let status: Value = serde_json::from_str(&stdout(&mut at_home(&["status", "--json"]))).unwrap();
+    assert_eq!(status["models_of_qmd"].as_array().unwrap().len(), 1);
+    assert!(
+        failure(place.docent(&["import", "qmd"]).env("HOME", place.path("notes")), 1).contains("qmd has no index at")
+    );
 }
 
 #[test]

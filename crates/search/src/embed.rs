@@ -8,9 +8,9 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::chunk::{CODE_RULE, Chunk, Syntax, chunks};
+use crate::chunk::{CODE_RULE, Chunk, ChunkOptions, Syntax, chunks};
 use crate::collection::require;
-use crate::models::{self, Model, chunk_options, max_input_tokens};
+use crate::models::{self, Model, max_input_tokens};
 use crate::store::{Wait, WriterLock, next_generation};
 use crate::update::{Progress, Stage};
 use crate::{Error, Index};
@@ -257,8 +257,8 @@ fn cut_all(embedder: &Embedder, texts: &[Uncut]) -> Result<Vec<Vec<Chunk>>, Erro
 fn cut(embedder: &Embedder, text: &Uncut) -> Result<Vec<Chunk>, Error> {
     let tokenizer = embedder.tokenizer();
     let failed = |source| Error::Tokenize { name: text.path.clone(), source };
-    let found =
-        chunks(&text.text, Syntax::of(&text.path, &text.text), tokenizer, chunk_options(embedder)).map_err(failed)?;
+    let found = chunks(&text.text, Syntax::of(&text.path, &text.text), tokenizer, ChunkOptions::of(embedder))
+        .map_err(failed)?;
     let most = max_input_tokens(embedder) + tokenizer.special_token_count();
     let mut fitting = Vec::with_capacity(found.len());
     for chunk in found {

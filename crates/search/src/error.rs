@@ -136,6 +136,14 @@ pub enum Error {
         /// Addresses that look most like it.
         similar: Vec<String>,
     },
+    /// A configuration of qmd that cannot be read.
+    #[error("{} is not a configuration of qmd: {reason}", path.display())]
+    QmdConfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, in one line.
+        reason: String,
+    },
     /// A name that several documents have.
     #[error("{name:?} means several documents: {}; give more of the path", matches.join(", "))]
     Ambiguous {

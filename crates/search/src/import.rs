@@ -1,15 +1,24 @@
 //! Taking over the collections of qmd.
 //!
-//! qmd's database is read, never written, and no part of the new index. What a user has put into it are collections and contexts;
+//! qmd's files are read, never written, and no part of the new index. What a user has put into them are collections and contexts;
 //! documents come from the files again, in seconds. Its vectors are not taken: they belong to chunks of another cut, with other text
-//! around them, in a table that only an extension of SQLite can read.
+//! around them, in a table that only an extension of SQLite can read. Its models are found by `docent::hub`.
 
-use std::path::Path;
+mod config;
+mod database;
 
-use rusqlite::{Connection, OpenFlags};
-use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 use crate::{Collection, Context, Error, Index};
+
+/// Where qmd keeps what it was told: in a database, in a file that people edit, or both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QmdFiles {
+    /// Its index, `index.sqlite`.
+    pub index: Option<PathBuf>,
+    /// Its configuration, `index.yml`. qmd follows this where they differ, and so does the import.
+    pub config: Option<PathBuf>,
+}
 
 /// What was taken over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,27 +29,50 @@ pub struct ImportReport {
     pub contexts: usize,
     /// What was not, and why; one line each.
     pub problems: Vec<String>,
+    /// The models that the configuration names.
+    pub models: QmdModels,
 }
 
-/// A collection of qmd with its contexts, as prefixes and texts.
-type Imported = (Collection, Vec<(String, String)>);
+/// The models that qmd was told to use, as it writes them: `hf:USER/REPO/FILE` or a path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QmdModels {
+    /// Of vectors.
+    pub embed: Option<String>,
+    /// The reranker.
+    pub rerank: Option<String>,
+    /// That of query expansion.
+    pub generate: Option<String>,
+}
+
+/// What one of the files says.
+#[derive(Default)]
+struct Imported {
+    /// Collections with their contexts, as prefixes and texts; `None` if the file says nothing of collections.
+    collections: Option<Vec<(Collection, Vec<(String, String)>)>>,
+    global_context: Option<String>,
+    models: QmdModels,
+}
+
+impl QmdFiles {
+    /// One file, told by its ending: `.yml` and `.yaml` are a configuration, all else is an index.
+    pub fn of(path: &Path) -> QmdFiles {
+        let is_config = path.extension().is_some_and(|ending| ending == "yml" || ending == "yaml");
+        let path = Some(path.to_owned());
+        if is_config { QmdFiles { index: None, config: path } } else { QmdFiles { index: path, config: None } }
+    }
+}
 
 impl Index {
-    /// Takes over the collections and contexts of an index of qmd, version 2. One whose name is taken, or whose folder is gone, is
+    /// Takes over the collections and contexts of qmd, version 2. One whose name is taken, or whose folder is gone, is
     /// reported and left out. Update commands are not taken over: nothing that a file says is run.
     ///
     /// # Errors
     /// A file that cannot be read or is none of qmd's.
-    pub fn import_qmd(&self, path: &Path) -> Result<ImportReport, Error> {
-        std::fs::metadata(path).map_err(Error::io("read", path))?;
-        let (collections, global) = read(path).map_err(|source| match source.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase) => {
-                Error::NotAnIndex { path: path.to_owned(), what: "not a database" }
-            }
-            _ => Error::Sqlite { path: path.to_owned(), source },
-        })?;
-        let mut report = ImportReport::default();
-        for (collection, contexts) in collections {
+    pub fn import_qmd(&self, files: &QmdFiles) -> Result<ImportReport, Error> {
+        let index = files.index.as_deref().map(database::read).transpose()?.unwrap_or_default();
+        let config = files.config.as_deref().map(config::read).transpose()?.unwrap_or_default();
+        let mut report = ImportReport { models: config.models, ..ImportReport::default() };
+        for (collection, contexts) in config.collections.or(index.collections).unwrap_or_default() {
             if let Err(error) = self.add_collection(&collection) {
                 report.problems.push(format!("collection {}: {error}", collection.name));
                 continue;
@@ -51,7 +83,7 @@ impl Index {
             }
             report.collections.push(collection.name);
         }
-        if let Some(text) = global.filter(|text| !text.is_empty()) {
+        if let Some(text) = config.global_context.or(index.global_context).filter(|text| !text.is_empty()) {
             self.set_context(&Context { collection: None, prefix: String::new(), text })?;
             report.contexts += 1;
         }
@@ -59,48 +91,25 @@ impl Index {
     }
 }
 
-fn read(path: &Path) -> rusqlite::Result<(Vec<Imported>, Option<String>)> {
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    let mut statement = connection.prepare(
-        "SELECT name, path, pattern, ignore_patterns, include_by_default, context FROM store_collections ORDER BY name",
-    )?;
-    let collections = statement.query_map([], |row| {
-        let (name, path): (String, String) = (row.get(0)?, row.get(1)?);
-        let mut collection = Collection::new(name, path);
-        if let Some(mask) = row.get::<_, Option<String>>(2)?.filter(|mask| !mask.is_empty()) {
-            collection.mask = mask;
-        }
-        collection.ignore =
-            json(row.get(3)?).as_array().map(|all| all.iter().filter_map(text).collect()).unwrap_or_default();
-        collection.included = row.get::<_, Option<i64>>(4)? != Some(0);
-        // qmd reads no .gitignore: the same files are to be found.
-        collection.gitignore = false;
-        let contexts = json(row.get(5)?);
-        let contexts = contexts.as_object().into_iter().flatten();
-        let contexts = contexts.filter_map(|(prefix, said)| Some((prefix.trim_matches('/').to_owned(), text(said)?)));
-        Ok((collection, contexts.collect()))
-    })?;
-    let collections = collections.collect::<rusqlite::Result<_>>()?;
-    let sql = "SELECT max(value) FROM store_config WHERE key = 'global_context'";
-    let global = connection.query_row(sql, [], |row| row.get(0))?;
-    Ok((collections, global))
-}
-
-fn json(text: Option<String>) -> Value {
-    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null)
-}
-
-fn text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
+/// A collection as qmd means it: it reads no `.gitignore`, and the same files are to be found.
+fn collection(name: String, path: PathBuf, mask: Option<String>, included: Option<bool>) -> Collection {
+    let mut collection = Collection::new(name, path);
+    if let Some(mask) = mask.filter(|mask| !mask.is_empty()) {
+        collection.mask = mask;
+    }
+    collection.included = included.unwrap_or(true);
+    collection.gitignore = false;
+    collection
 }
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::Connection;
+
     use super::*;
 
-    #[test]
-    fn collections_of_qmd_are_taken_over() {
+    /// A folder with a collection's folder `notes` in it, and an index of qmd.
+    fn qmd() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let notes = folder.path().join("notes");
         std::fs::create_dir(&notes).unwrap();
@@ -120,17 +129,47 @@ mod tests {
         };
         add("notes", &notes);
         add("gone", &folder.path().join("gone"));
+        (folder, path)
+    }
 
+    #[test]
+    fn collections_of_qmd_are_taken_over() {
+        let (folder, path) = qmd();
         let index = Index::open(folder.path().join("index.sqlite")).unwrap();
-        let report = index.import_qmd(&path).unwrap();
+        let report = index.import_qmd(&QmdFiles::of(&path)).unwrap();
         assert_eq!((report.collections, report.contexts), (vec!["notes".to_owned()], 3));
         assert!(report.problems[0].starts_with("collection gone: cannot read"), "{:?}", report.problems);
         let taken = index.collection("notes").unwrap();
         assert_eq!((taken.mask.as_str(), &taken.ignore[..]), ("**/*.{md,txt}", &["drafts/**".to_owned()][..]));
         assert!(!taken.included && !taken.gitignore);
         assert_eq!(index.contexts().unwrap().len(), 3);
-        assert!(matches!(index.import_qmd(&folder.path().join("none")), Err(Error::Io { .. })));
-        let own = index.path().to_owned();
+        let none = QmdFiles::of(&folder.path().join("none"));
+        assert!(matches!(index.import_qmd(&none), Err(Error::Io { .. })));
+        let own = QmdFiles::of(index.path());
         assert!(index.import_qmd(&own).unwrap_err().to_string().contains("store_collections"));
+    }
+
+    #[test]
+    fn the_configuration_wins_where_both_say_something() {
+        let (folder, path) = qmd();
+        let config = folder.path().join("index.yml");
+        let text = "# mine\nglobal_context: from the file\nmodels:\n  embed: hf:u/r/e.gguf\n  other: x\ncollections:\n  \
+                    texts:\n    path: notes\n    pattern: '**/*.txt'\n    ignore: [drafts, 'x/**']\n    update: rm -rf /\n    \
+                    includeByDefault: false\n    context:\n      /: all\n      /work: |\n        job\n        two\n";
+        std::fs::write(&config, text).unwrap();
+        let index = Index::open(folder.path().join("index.sqlite")).unwrap();
+        let report = index.import_qmd(&QmdFiles { index: Some(path.clone()), config: Some(config.clone()) }).unwrap();
+        assert_eq!((report.collections, report.contexts, report.problems), (vec!["texts".to_owned()], 3, vec![]));
+        assert_eq!(report.models, QmdModels { embed: Some("hf:u/r/e.gguf".to_owned()), ..QmdModels::default() });
+        let taken = index.collection("texts").unwrap();
+        assert_eq!((taken.mask.as_str(), taken.ignore.len(), taken.included), ("**/*.txt", 2, false));
+        let contexts = index.contexts().unwrap();
+        assert_eq!(contexts[0].text, "from the file");
+        assert_eq!((contexts[2].prefix.as_str(), contexts[2].text.trim()), ("work", "job\ntwo"));
+
+        // One that says nothing of collections leaves them to the index.
+        std::fs::write(&config, "editor_uri: x\n").unwrap();
+        let report = index.import_qmd(&QmdFiles { index: Some(path), config: Some(config) }).unwrap();
+        assert_eq!((report.collections, report.contexts), (vec!["notes".to_owned()], 3));
     }
 }

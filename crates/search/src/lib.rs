@@ -23,6 +23,7 @@
 //!
 //! 1. A [`Collection`] is a folder and the globs of its files. [`Index::update`] compares it with the index and keeps each text once, by
 //!    its SHA-256, with its words in an FTS5 table.
+//!    Web pages are kept as their text. [`Index::watch`] tells when files have changed.
 //! 2. [`Index::embed`] cuts the texts that a model has not seen into [chunks], each under the headings that it stands below, and
 //!    embeds those whose text is new. A chunk has as many tokens as the model reads, at most [`MAX_CHUNK_TOKENS`].
 //! 3. [`Index::search_keywords`], [`Index::search_meaning`] and [`Index::search`] find documents; [`Index::get`] and
@@ -127,7 +128,7 @@ pub use collection::{Collection, CollectionStatus, Context, DEFAULT_MASK};
 pub use documents::{Document, Entry, Fetched, MAX_BYTES, Part, Several, TooLarge};
 pub use embed::EmbedReport;
 pub use error::Error;
-pub use import::ImportReport;
+pub use import::{ImportReport, QmdFiles, QmdModels};
 pub use lexical::LexicalQuery;
 pub use query::{Line, LineKind, Query};
 pub use search::{

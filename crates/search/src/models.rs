@@ -48,7 +48,7 @@ pub(crate) struct Model {
 /// What the vectors of an embedder depend on, apart from its weights.
 fn signature(embedder: &Embedder) -> String {
     let settings = embedder.settings();
-    let options = chunk_options(embedder);
+    let options = ChunkOptions::of(embedder);
     format!(
         "method {METHOD}; {}; {} dims; {} pooling; {} tokens; chunks {}+{}; query {:?}; document {:?}",
         settings.description.architecture,
@@ -62,10 +62,12 @@ fn signature(embedder: &Embedder) -> String {
     )
 }
 
-/// How texts are cut for a model: what it reads, less its special tokens, its prompt and room for headings.
-pub(crate) fn chunk_options(embedder: &Embedder) -> ChunkOptions {
-    let most = max_input_tokens(embedder);
-    ChunkOptions::new((most - most / 8).clamp(MIN_CHUNK_TOKENS, MAX_CHUNK_TOKENS))
+impl ChunkOptions {
+    /// How texts are cut for a model: what it reads, less its special tokens, its prompt and room for headings.
+    pub fn of(embedder: &Embedder) -> ChunkOptions {
+        let most = max_input_tokens(embedder);
+        ChunkOptions::new((most - most / 8).clamp(MIN_CHUNK_TOKENS, MAX_CHUNK_TOKENS))
+    }
 }
 
 /// Tokens of an input that the model reads, without special tokens and prompt.

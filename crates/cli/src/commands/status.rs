@@ -1,6 +1,7 @@
 //! `docent status`: what is in the index, and what searches can do.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use docent::ModelRef;
 use docent::hub::Hub;
@@ -8,6 +9,7 @@ use docent_search::Status;
 use serde::Serialize;
 
 use super::get::date;
+use super::import::named;
 use crate::console::Console;
 use crate::index::IndexArgs;
 use crate::json;
@@ -32,6 +34,8 @@ struct Report {
     embedding_model: ModelReport,
     reranker: ModelReport,
     expander: ModelReport,
+    /// What qmd has fetched, and can be used without being fetched again.
+    models_of_qmd: Vec<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -49,18 +53,24 @@ impl ModelReport {
 }
 
 pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
+    let of_qmd = Hub::from_env().qmd_models();
     let report = Report {
         index: args.index.open()?.status()?,
         embedding_model: ModelReport::of(model_or_default(None)?)?,
         reranker: ModelReport::of(reranker_or_default(None)?)?,
         expander: ModelReport::of(expander_or_default(None)?)?,
+        models_of_qmd: of_qmd.iter().map(|model| model.path.clone()).collect(),
     };
     let mut out = console.out();
     if args.json {
         json::write_pretty(&mut out, &report)?;
         return Ok(());
     }
-    write!(out, "{}", facts(&report))?;
+    let mut table = facts(&report);
+    for model in &of_qmd {
+        table.fact("of qmd", format_args!("{}: {}", named(model), model.path.display()));
+    }
+    write!(out, "{table}")?;
     if !report.index.collections.is_empty() {
         write!(out, "\n{}", collections(&report.index))?;
     }
