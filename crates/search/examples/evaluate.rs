@@ -2,13 +2,13 @@
 //!
 //! ```sh
 //! cargo run --release -p docent-search --example evaluate -- COLLECTION [--model MODEL] [--reranker MODEL] [--pairs FILE] \
-//!     [--keep FOLDER]
+//!     [--keep FOLDER] [--floats]
 //! ```
 //!
 //! `COLLECTION` is a folder in the layout of BEIR (`corpus.jsonl`, `queries.jsonl`, `qrels.tsv`), or one with a folder `docs` of Markdown
 //! files and `queries.jsonl`, of which each line has a query, a part of the expected file's name, and a difficulty.
 //! `--pairs` writes what was measured of every pair of a query and a document, for fitting the curves of the scores; `--keep` keeps the index
-//! for the next time.
+//! for the next time. `--floats` measures search by meaning with vectors of floats beside that with the index's bytes.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a tool for developers
 
@@ -18,9 +18,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use docent::{Embedder, Reranker};
+use docent::{EmbedOptions, Embedder, Prompt, Reranker};
 use docent_search::{
-    Collection, Fusion, Hit, Index, Models, Query, SearchOptions, SearchResults, Silent, UpdateOptions, Wait,
+    ChunkOptions, Collection, Fusion, Hit, Index, Models, Query, SearchOptions, SearchResults, Silent, Syntax,
+    UpdateOptions, Wait, chunks,
 };
 use serde_json::Value;
 
@@ -84,6 +85,10 @@ fn main() {
     for (name, search) in &searches {
         print_row(name, &queries, search.as_ref());
     }
+    if arguments.iter().any(|argument| argument == "--floats") {
+        let vectors = float_vectors(&embedder, &documents);
+        print_grades("vector, floats", &queries, &|query| by_floats(&embedder, &vectors, query));
+    }
     if let Some(path) = option("--pairs") {
         let everything = SearchOptions { limit: usize::MAX, ..options.clone() };
         let keywords = |query: &Judged| index.search_keywords(&query.text.replace('"', " "), &everything).unwrap();
@@ -94,11 +99,16 @@ fn main() {
 
 /// The means over all queries, and the hits of each group.
 fn print_row(name: &str, queries: &[Judged], search: &dyn Fn(&Judged) -> SearchResults) {
+    print_grades(name, queries, &|query| search(query).hits.iter().map(|hit| grade(query, name_of(hit))).collect());
+}
+
+/// The same for searches that give the grades of what they find, best first.
+fn print_grades(name: &str, queries: &[Judged], search: &dyn Fn(&Judged) -> Vec<f64>) {
     let mut sums = [0.0; 6];
     let mut groups: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for query in queries {
         let begun = Instant::now();
-        let found: Vec<f64> = search(query).hits.iter().map(|hit| grade(query, hit)).collect();
+        let found = search(query);
         let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
         let hit = |k: usize| f64::from(found.iter().take(k).any(|grade| *grade > 0.0));
         let values =
@@ -119,8 +129,40 @@ fn name_of(hit: &Hit) -> &str {
     hit.address.path.strip_suffix(".md").unwrap_or(&hit.address.path)
 }
 
-fn grade(query: &Judged, hit: &Hit) -> f64 {
-    query.grades.get(name_of(hit)).copied().unwrap_or(0.0)
+fn grade(query: &Judged, name: &str) -> f64 {
+    query.grades.get(name).copied().unwrap_or(0.0)
+}
+
+/// The vectors of all chunks, cut as an index cuts them, with the names of their documents.
+fn float_vectors(embedder: &Embedder, documents: &Path) -> Vec<(String, Vec<f32>)> {
+    let mut inputs = Vec::new();
+    for entry in fs::read_dir(documents).unwrap() {
+        let path = entry.unwrap().path();
+        let (name, text) = (path.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap());
+        let options = ChunkOptions::of(embedder);
+        for chunk in chunks(&text, Syntax::Markdown, embedder.tokenizer(), options).unwrap() {
+            inputs.push((name.clone(), chunk.input(&text)));
+        }
+    }
+    let (names, inputs): (Vec<String>, Vec<String>) = inputs.into_iter().unzip();
+    let options = EmbedOptions { prompt: Prompt::Document, ..EmbedOptions::default() };
+    let vectors = embedder.embed_with(&inputs, &options).unwrap().into_iter().map(docent::Embedding::into_vector);
+    names.into_iter().zip(vectors).collect()
+}
+
+/// The grades of the documents nearest to a query, by the nearest of their vectors.
+fn by_floats(embedder: &Embedder, vectors: &[(String, Vec<f32>)], query: &Judged) -> Vec<f64> {
+    let options = EmbedOptions { prompt: Prompt::Query, ..EmbedOptions::default() };
+    let question = embedder.embed_with(&[query.text.as_str()], &options).unwrap().remove(0).into_vector();
+    let mut best: HashMap<&str, f32> = HashMap::new();
+    for (name, vector) in vectors {
+        let cosine: f32 = vector.iter().zip(&question).map(|(a, b)| a * b).sum();
+        let held = best.entry(name).or_insert(cosine);
+        *held = held.max(cosine);
+    }
+    let mut ranked: Vec<(&str, f32)> = best.into_iter().collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
+    ranked.iter().take(DEPTH).map(|(name, _)| grade(query, name)).collect()
 }
 
 /// Discounted gain of the first ten over that of the best order.

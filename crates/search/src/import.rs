@@ -44,11 +44,14 @@ pub struct QmdModels {
     pub generate: Option<String>,
 }
 
+/// A collection with its contexts, as prefixes and texts.
+type WithContexts = (Collection, Vec<(String, String)>);
+
 /// What one of the files says.
 #[derive(Default)]
 struct Imported {
-    /// Collections with their contexts, as prefixes and texts; `None` if the file says nothing of collections.
-    collections: Option<Vec<(Collection, Vec<(String, String)>)>>,
+    /// `None` if the file says nothing of collections.
+    collections: Option<Vec<WithContexts>>,
     global_context: Option<String>,
     models: QmdModels,
 }

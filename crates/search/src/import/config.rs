@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Imported, QmdModels, collection};
-use crate::{Collection, Error};
+use super::{Imported, QmdModels, WithContexts, collection};
+use crate::Error;
 
 /// A file larger than this is no configuration.
 const MAX_BYTES: u64 = 1 << 20;
@@ -58,7 +58,7 @@ pub(super) fn read(path: &Path) -> Result<Imported, Error> {
 }
 
 impl Entry {
-    fn of(self, name: String, config: &Path) -> (Collection, Vec<(String, String)>) {
+    fn of(self, name: String, config: &Path) -> WithContexts {
         let mut collection = collection(name, absolute(self.path, config), self.pattern, self.included);
         collection.ignore = self.ignore.unwrap_or_default();
         let contexts = self.context.unwrap_or_default().into_iter();
@@ -73,7 +73,7 @@ fn absolute(path: PathBuf, config: &Path) -> PathBuf {
         return std::env::home_dir().map_or(path.clone(), |home| home.join(below));
     }
     let folder = config.parent().unwrap_or(Path::new(""));
-    let project = folder.parent().filter(|_| folder.ends_with(".qmd"));
+    let project = folder.parent().filter(|_| folder.file_name().is_some_and(|name| name == ".qmd"));
     project.unwrap_or(folder).join(path)
 }
 
