@@ -74,7 +74,7 @@ pub(super) struct Grammar {
     bytes: Vec<u8>,
     /// Where each ends, by id; a token of no bytes is never written.
     ends: Vec<u32>,
-    allowed: [OnceLock<Vec<u32>>; STATES],
+    allowed: Box<[OnceLock<Vec<u32>>; STATES]>,
 }
 
 impl Grammar {
@@ -85,7 +85,7 @@ impl Grammar {
             // A vocabulary has at most 2^21 tokens out of a file of metadata, far from 4 GiB.
             ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         }
-        Grammar { bytes, ends, allowed: [const { OnceLock::new() }; STATES] }
+        Grammar { bytes, ends, allowed: Box::new([const { OnceLock::new() }; STATES]) }
     }
 
     /// The bytes of a token.

@@ -79,11 +79,9 @@ impl FeedForward {
     /// Expands weights that were left in the file's blocks.
     pub(crate) fn expand(&mut self, threads: &ThreadPool) {
         match self {
-            FeedForward::Plain { up, down, .. } => {
-                [up, down].map(|linear| linear.expand(threads)).into_iter().collect()
-            }
+            FeedForward::Plain { up, down, .. } => [up, down].into_iter().for_each(|linear| linear.expand(threads)),
             FeedForward::Gated { gate, up, down, .. } => {
-                [gate, up, down].map(|linear| linear.expand(threads)).into_iter().collect()
+                [gate, up, down].into_iter().for_each(|linear| linear.expand(threads));
             }
         }
     }

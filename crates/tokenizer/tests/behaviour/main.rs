@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
+mod bytes;
 mod directory;
 mod gguf;
 mod hugging_face;
