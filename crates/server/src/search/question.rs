@@ -242,7 +242,7 @@ mod tests {
         assert!(wrong(r#"{"searches": [{"type": "sql", "query": "a"}]}"#).contains("unknown variant `sql`"));
         assert!(wrong(r#"{"searches": [{"type": "lex", "query": "\"a"}]}"#).contains("not closed"));
         assert!(wrong(r#"{"searches": [{"type": "vec", "query": "a\nlex: b -c"}]}"#).contains("-word"));
-        let many = vec![r#"{"type": "lex", "query": "a"}"#; 11].join(",");
+        let many = [r#"{"type": "lex", "query": "a"}"#; 11].join(",");
         assert!(wrong(&format!(r#"{{"searches": [{many}]}}"#)).contains("more than the 10"));
         let long = "x".repeat(5000);
         assert!(wrong(&format!(r#"{{"query": "a", "intent": "{long}"}}"#)).contains("more than the 4096"));
