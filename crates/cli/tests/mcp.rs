@@ -11,15 +11,15 @@ use common::{TINY, docent, docent_process, failure, stdout};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// An index of two documents.
+/// An index of two documents, embedded with a model that their collection names, or not at all.
 fn index(embed: bool) -> TempDir {
     let folder = TempDir::new().unwrap();
     std::fs::create_dir(folder.path().join("notes")).unwrap();
     std::fs::write(folder.path().join("notes/cat.md"), "# Cats\n\nThe cat sat on the mat.\n").unwrap();
     std::fs::write(folder.path().join("notes/tides.md"), "# Tides\n\nThe moon pulls the water.\n").unwrap();
     let mut add = docent();
-    add.args(["collection", "add", "--set-model", TINY, "--index"]).arg(folder.path().join("index.sqlite"));
-    stdout(add.args(if embed { &[][..] } else { &["--no-embed"] }).arg(folder.path().join("notes")));
+    add.args(["collection", "add", "--index"]).arg(folder.path().join("index.sqlite"));
+    stdout(add.args(if embed { &["--set-model", TINY][..] } else { &["--no-embed"] }).arg(folder.path().join("notes")));
     folder
 }
 
@@ -110,14 +110,14 @@ fn an_agent_searches_and_reads_over_stdin_and_stdout() {
 #[test]
 fn an_agent_finds_words_where_no_model_can_be_had() {
     let folder = index(false);
-    let mut agent = Agent::start(&folder, &["-m", "./no-such-model.gguf", "--offline"]);
+    let mut agent = Agent::start(&folder, &["--offline"]);
     agent.initialize();
     let found = agent.call(
         "query",
         json!({ "searches": [{ "type": "lex", "query": "moon" }, { "type": "vec", "query": "tides" }] }),
     );
     assert_eq!(found["structuredContent"]["results"][0]["file"], "notes/tides.md", "{found}");
-    assert!(found["structuredContent"]["notes"][0].as_str().unwrap().contains("no-such-model.gguf"), "{found}");
+    assert!(found["structuredContent"]["notes"][0].as_str().unwrap().contains("all-MiniLM-L6-v2"), "{found}");
     agent.end();
 }
 

@@ -44,6 +44,11 @@
 //!
 //! What becomes of a text does not depend on its company: each vector and score has the bits that the library gives for it alone.
 //!
+//! # Documents
+//!
+//! A [`Searcher`] searches an index of documents with the models of the service. [`router_with_search`] serves it to programs and, over
+//! the Model Context Protocol, to agents; [`mcp`] does the same over any pair of streams.
+//!
 //! # Failures
 //!
 //! Everything that can go wrong is a [`Failure`] of a [kind](FailureKind), and the dialect of the route gives it status, body and words.
