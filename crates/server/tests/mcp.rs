@@ -174,7 +174,8 @@ fn what_was_asked_before_the_end_is_answered() {
 fn without_a_model_the_words_are_looked_for() {
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
-        let models = SearchModels { embedder: None, reranker: Some(ModelRef::Path("nowhere/judge.gguf".into())) };
+        let models =
+            SearchModels { reranker: Some(ModelRef::Path("nowhere/judge.gguf".into())), ..SearchModels::default() };
         let mut client = Client::connected(Searcher::new(index(folder.path()), without_models(), models)).await;
         for question in [json!({ "query": "moon" }), json!({ "searches": [{ "type": "vec", "query": "moon" }] })] {
             let found = client.call("query", question).await;

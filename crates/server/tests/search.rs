@@ -24,18 +24,20 @@ fn a_server_finds_what_the_library_finds() {
         let index = index(folder.path());
         let embedder = docent::Embedder::open(fixture("bert-tiny").to_str().unwrap()).unwrap();
         let reranker = docent::Reranker::open(fixture("encoders/modern-bert-rerank").to_str().unwrap()).unwrap();
-        let models = Models { embedder: Some(&embedder), reranker: Some(&reranker), expander: None };
+        let expander = docent::Expander::open(fixture("language-models/qwen3-tied").to_str().unwrap()).unwrap();
+        let models = Models { embedder: Some(&embedder), reranker: Some(&reranker), expander: Some(&expander) };
         index.search(&Query::plain("why does the sea rise?"), models, &SearchOptions::default()).unwrap()
     };
     block_on(async {
         let index = docent_search::Index::open(folder.path().join("index.sqlite")).unwrap();
         let reranker = Some(ModelRef::Path(fixture("encoders/modern-bert-rerank")));
-        let models = SearchModels { reranker, ..SearchModels::default() };
+        let expander = Some(ModelRef::Path(fixture("language-models/qwen3-tied")));
+        let models = SearchModels { embedder: None, reranker, expander };
         let searcher = Searcher::new(index, service(&config()).await, models.clone());
         let found = searcher.search(call(Search::Both(Query::plain("why does the sea rise?")))).await.unwrap();
         let json = |results: &docent_search::SearchResults| serde_json::to_value(results).unwrap();
         assert_eq!(json(&found.results), json(&expected));
-        assert!(found.notes.is_empty() && !found.results.hits.is_empty());
+        assert!(found.notes.is_empty() && !found.results.hits.is_empty() && !found.results.expansion.is_empty());
 
         let found = searcher.search(call(Search::Keywords("moon".to_owned()))).await.unwrap();
         assert_eq!(addresses(&found), ["qmd://notes/tides.md"]);
