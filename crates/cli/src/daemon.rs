@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use docent::ModelRef;
 use docent::hub::Hub;
 use docent_search::SearchOptions;
-use docent_server::daemon::{Caches, Client, ClientError, SearchRequest};
+use docent_server::daemon::{Caches, Client, ClientError, FileState, NamedFile, SearchRequest};
 use docent_server::{Found, Search, SearchModels};
 
 use crate::console::Console;
@@ -15,7 +15,7 @@ use crate::index::data_folder;
 use crate::model::OpenArgs;
 
 /// The variable that says where the daemon's socket is, or that no daemon is wanted.
-const VARIABLE: &str = "DOCENT_DAEMON";
+pub(crate) const VARIABLE: &str = "DOCENT_DAEMON";
 
 /// What the variable says where no daemon is wanted.
 const OFF: [&str; 3] = ["off", "0", "no"];
@@ -25,7 +25,7 @@ pub(crate) fn socket() -> anyhow::Result<Option<PathBuf>> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     if let Some(value) = variable(VARIABLE) {
         let is_off = OFF.iter().any(|off| value.eq_ignore_ascii_case(off));
-        return Ok((!is_off).then(|| PathBuf::from(value)));
+        return if is_off { Ok(None) } else { Ok(Some(std::path::absolute(value)?)) };
     }
     let folder = match variable("XDG_RUNTIME_DIR") {
         Some(folder) => PathBuf::from(folder).join("docent"),
@@ -65,9 +65,9 @@ impl DaemonArgs {
             index: std::path::absolute(index).ok()?,
             search: search.clone(),
             options: options.clone(),
-            embedder: reference(models.embedder.as_ref())?,
-            reranker: reference(models.reranker.as_ref())?,
-            expander: reference(models.expander.as_ref())?,
+            embedder: named(models.embedder.as_ref())?,
+            reranker: named(models.reranker.as_ref())?,
+            expander: named(models.expander.as_ref())?,
             caches: Caches::of_environment(),
         };
         match client.search(&request) {
@@ -82,11 +82,12 @@ impl DaemonArgs {
 
 /// A model, if one is named, by a name that means the same to the daemon. `None` if it is not on this machine: the daemon fetches none.
 #[allow(clippy::option_option)] // no model, and none that the daemon can have
-fn reference(model: Option<&ModelRef>) -> Option<Option<String>> {
+fn named(model: Option<&ModelRef>) -> Option<Option<NamedFile>> {
     let Some(model) = model else { return Some(None) };
-    Hub::from_env().offline(true).cached(model, None)?;
-    Some(Some(match model {
+    let file = Hub::from_env().offline(true).cached(model, None)?;
+    let reference = match model {
         ModelRef::Path(path) => std::path::absolute(path).ok()?.into_os_string().into_string().ok()?,
         model => model.to_string(),
-    }))
+    };
+    Some(Some(NamedFile { reference, state: FileState::of(&file).ok()? }))
 }

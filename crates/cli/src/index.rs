@@ -123,7 +123,7 @@ impl SearchModelArgs {
     }
 
     fn is_named(&self) -> bool {
-        self.model.is_some() || std::env::var_os(crate::model::VARIABLE).is_some_and(|name| !name.is_empty())
+        self.model.is_some() || is_set(crate::model::VARIABLE)
     }
 
     /// Opens the reranker that [`reranker_here`] has found.
@@ -147,9 +147,19 @@ pub(crate) fn expander_here(named: Option<&str>) -> anyhow::Result<Option<ModelR
     wanted(&expander_or_default(named)?, named, crate::model::VARIABLE_EXPANDER)
 }
 
+/// The query expander that is named, by an option or the variable: what agents and programs ask seldom gains by the time that it takes.
+pub(crate) fn expander_asked(named: Option<&str>) -> anyhow::Result<Option<ModelRef>> {
+    let is_asked_for = named.is_some() || is_set(crate::model::VARIABLE_EXPANDER);
+    if is_asked_for { Ok(Some(expander_or_default(named)?.parse()?)) } else { Ok(None) }
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|name| !name.is_empty())
+}
+
 /// A model that searches do without if nobody asks for it and it is not on this machine.
 fn wanted(name: &str, named: Option<&str>, variable: &str) -> anyhow::Result<Option<ModelRef>> {
-    let is_asked_for = named.is_some() || std::env::var_os(variable).is_some_and(|name| !name.is_empty());
+    let is_asked_for = named.is_some() || is_set(variable);
     let model: ModelRef = name.parse()?;
     let is_here = || Hub::from_env().offline(true).cached(&model, None).is_some();
     Ok((is_asked_for || is_here()).then_some(model))

@@ -160,6 +160,46 @@ fn an_index_that_was_replaced_is_opened_anew() {
 }
 
 #[test]
+fn a_model_that_was_replaced_is_opened_anew() {
+    let place = Place::new();
+    let model = place.path("model");
+    let put = |fixture_name: &str| {
+        let _ = fs::remove_dir_all(&model);
+        let copied = std::process::Command::new("cp").arg("-r").arg(fixture(fixture_name)).arg(&model).status();
+        assert!(copied.unwrap().success());
+    };
+    let run = |arguments: &[&str]| {
+        let mut command = place.docent(arguments);
+        command.arg("-m").arg(&model).arg("--index").arg(place.path("index.sqlite"));
+        stdout(&mut command)
+    };
+    let search = ["vsearch", "moon", "--json", "--min-score", "0"];
+    note(&mut place.docent(&["daemon", "start"]));
+    let mut answers = Vec::new();
+    for fixture_name in ["bert-tiny", "bert-variants/distilbert", "bert-tiny"] {
+        put(fixture_name);
+        run(&["update"]);
+        answers.push(run(&search));
+        assert_eq!(answers.last(), Some(&run(&[&search[..], &["--no-daemon"]].concat())), "{fixture_name}");
+    }
+    assert!(answers[0] == answers[2] && answers[0] != answers[1]);
+    assert_eq!(place.log().matches("/search\" status=200").count(), 3);
+}
+
+#[test]
+fn a_socket_may_be_named_from_where_one_is() {
+    let place = Place::new();
+    let run = |arguments: &[&str]| {
+        let mut command = docent();
+        command.current_dir(place.folder.path()).env("DOCENT_DAEMON", "run/daemon.sock").args(arguments);
+        note(&mut command)
+    };
+    assert!(run(&["daemon", "start"]).contains("the daemon runs, as process"));
+    assert!(place.status()["process"].is_u64());
+    run(&["daemon", "stop"]);
+}
+
+#[test]
 fn a_daemon_that_is_none_is_done_without() {
     let place = Place::new();
     let search = ["vsearch", "moon", "--json", "--min-score", "0"];

@@ -1,5 +1,7 @@
 //! How fast a language model reads a prompt and writes: `decode MODEL [THREADS] [PROMPT TOKENS] [TOKENS]`.
 
+#![allow(clippy::print_stdout)]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;

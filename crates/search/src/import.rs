@@ -72,17 +72,29 @@ impl Index {
     /// # Errors
     /// A file that cannot be read or is none of qmd's.
     pub fn import_qmd(&self, files: &QmdFiles) -> Result<ImportReport, Error> {
-        let index = files.index.as_deref().map(database::read).transpose()?.unwrap_or_default();
         let config = files.config.as_deref().map(config::read).transpose()?.unwrap_or_default();
         let mut report = ImportReport { models: config.models, ..ImportReport::default() };
+        let index = match files.index.as_deref().map(database::read).transpose() {
+            // The configuration says it all.
+            Err(error) if config.collections.is_some() => {
+                report.problems.push(error.to_string());
+                Imported::default()
+            }
+            index => index?.unwrap_or_default(),
+        };
         for (collection, contexts) in config.collections.or(index.collections).unwrap_or_default() {
             if let Err(error) = self.add_collection(&collection) {
                 report.problems.push(format!("collection {}: {error}", collection.name));
                 continue;
             }
             for (prefix, text) in contexts {
-                self.set_context(&Context { collection: Some(collection.name.clone()), prefix, text })?;
-                report.contexts += 1;
+                let context = Context { collection: Some(collection.name.clone()), prefix, text };
+                match self.set_context(&context) {
+                    Ok(_) => report.contexts += 1,
+                    Err(error) => {
+                        report.problems.push(format!("context of {}/{}: {error}", collection.name, context.prefix));
+                    }
+                }
             }
             report.collections.push(collection.name);
         }

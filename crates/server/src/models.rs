@@ -241,6 +241,12 @@ impl Models {
         self.loaded(&self.slot_of(model, true)).await?.expander()
     }
 
+    /// Forgets a model that [`embedder_of`](Self::embedder_of) and its like have loaded: its file is another. Who uses it keeps it.
+    pub fn forget(&self, model: &ModelRef) {
+        let mut slots = self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|slot| slot.named.model != *model);
+    }
+
     fn slot_of(&self, model: &ModelRef, expands: bool) -> Arc<Slot> {
         let named = NamedModel { name: model.to_string(), model: model.clone() };
         self.shared.add(named, self.shared.config.open.clone(), expands)

@@ -111,7 +111,14 @@ fn start(args: &StartArgs, client: &Client, console: &Console) -> anyhow::Result
     }
     let log = client.path().with_extension("log");
     make_private(client.path())?;
-    let mut child = spawn(args, &log)?;
+    // Two that start at once would take each other's socket for a stale one.
+    let turn = File::create(client.path().with_extension("lock")).context("cannot make the daemon's lock")?;
+    turn.lock().context("cannot wait for another start of the daemon")?;
+    if let Ok(status) = client.status() {
+        console.note(format_args!("the daemon runs already, as process {}", status.process));
+        return Ok(());
+    }
+    let mut child = spawn(args, client.path(), &log)?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         match client.status() {
@@ -129,13 +136,16 @@ fn start(args: &StartArgs, client: &Client, console: &Console) -> anyhow::Result
         if let Some(status) = child.try_wait()? {
             bail!("the daemon has ended ({status}): {}", last_line(&log));
         }
-        ensure!(Instant::now() < deadline, "the daemon does not come up; its log is {}", log.display());
+        if Instant::now() >= deadline {
+            let _ = child.kill();
+            bail!("the daemon does not come up; its log is {}", log.display());
+        }
         sleep(LOOK);
     }
 }
 
 /// Starts this program again, with its output in the log and without a terminal.
-fn spawn(args: &StartArgs, log: &Path) -> anyhow::Result<Child> {
+fn spawn(args: &StartArgs, socket: &Path, log: &Path) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("this program's own file is not to be found")?;
     let mut command = std::process::Command::new(program);
     // Where the program is an interpreter, what it is told before the command line of docent stays.
@@ -151,7 +161,7 @@ fn spawn(args: &StartArgs, log: &Path) -> anyhow::Result<Child> {
     let output = File::create(log).with_context(|| format!("cannot write the log {}", log.display()))?;
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
     // Its folder could not be removed or unmounted while it runs.
-    command.current_dir("/");
+    command.current_dir("/").env(daemon::VARIABLE, socket);
     command.spawn().context("the daemon cannot be started")
 }
 

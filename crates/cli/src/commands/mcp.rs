@@ -13,7 +13,7 @@ use docent_server::{Config, Listen, ModelsConfig, NamedModel, SearchModels, Sear
 use super::serve::stop;
 use crate::access::AccessArgs;
 use crate::console::Console;
-use crate::index::{IndexArgs, SearchModelArgs, expander_here, reranker_here};
+use crate::index::{IndexArgs, SearchModelArgs, expander_asked, reranker_here};
 use crate::model::model_or_default;
 
 /// Let agents search and read documents, over MCP.
@@ -32,6 +32,8 @@ pub(crate) struct Args {
     /// Do without a reranker
     #[arg(long)]
     no_rerank: bool,
+    #[arg(long, value_name = "MODEL", help = "Expand plain questions with this model [env: DOCENT_EXPANDER]")]
+    expander: Option<String>,
     /// Serve over HTTP, at /mcp, instead of on stdin and stdout
     #[arg(long)]
     http: bool,
@@ -55,8 +57,11 @@ In the configuration of an agent:
 
 pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let index = args.index.open()?;
-    let models =
-        SearchModels { embedder: args.models.asked()?, reranker: args.reranker()?, expander: expander_here(None)? };
+    let models = SearchModels {
+        embedder: args.models.asked()?,
+        reranker: args.reranker()?,
+        expander: expander_asked(args.expander.as_deref())?,
+    };
     let http = args.http;
     let config = args.config()?;
     let runtime =

@@ -18,7 +18,7 @@ use docent_server::{Config, Limits, Listen, ModelsConfig, NamedModel, SearchMode
 
 use crate::access::AccessArgs;
 use crate::console::{Console, usage};
-use crate::index::{IndexArgs, expander_here, reranker_here};
+use crate::index::{IndexArgs, expander_asked, reranker_here};
 use crate::model::{OpenArgs, model_or_default};
 use crate::signals;
 
@@ -214,7 +214,7 @@ impl Args {
                 false => Ok(None),
             };
         }
-        let models = SearchModels { embedder: None, reranker: reranker_here(None)?, expander: expander_here(None)? };
+        let models = SearchModels { embedder: None, reranker: reranker_here(None)?, expander: expander_asked(None)? };
         Ok(Some((self.index.open()?, models)))
     }
 

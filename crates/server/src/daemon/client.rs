@@ -76,7 +76,6 @@ impl Client {
 #[cfg(unix)]
 mod over_sockets {
     use std::io::ErrorKind;
-    use std::os::unix::fs::MetadataExt;
 
     use http_body_util::{BodyExt, Full};
     use hyper::body::Bytes;
@@ -126,10 +125,6 @@ mod over_sockets {
         }
 
         fn ask(&self, method: Method, route: &str, body: Vec<u8>, patience: Duration) -> Result<Bytes, ClientError> {
-            let owner = std::fs::metadata(&self.path).map_err(|_| ClientError::None { path: self.path.clone() })?.uid();
-            if owner != rustix::process::geteuid().as_raw() {
-                return Err(ClientError::NotOurs { path: self.path.clone() });
-            }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| self.broken(error))?;
             let asked = async { tokio::time::timeout(patience, self.exchange(method, route, body)).await };
@@ -153,6 +148,10 @@ mod over_sockets {
                 ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::None { path: self.path.clone() },
                 _ => self.broken(error),
             })?;
+            let owner = stream.peer_cred().map_err(|error| self.broken(error))?.uid();
+            if owner != rustix::process::geteuid().as_raw() {
+                return Err(ClientError::NotOurs { path: self.path.clone() });
+            }
             let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
             let (mut sender, connection) = handshake.map_err(|error| self.broken(error))?;
             tokio::spawn(connection);

@@ -10,7 +10,7 @@
 mod client;
 mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -29,7 +29,7 @@ use crate::search::{Found, SearchCall, SearchModels, Searcher};
 use crate::service::Service;
 
 pub use client::{Client, ClientError};
-pub use wire::{Caches, SearchRequest, Status};
+pub use wire::{Caches, FileState, NamedFile, SearchRequest, Status};
 
 /// Indexes that stay open.
 const INDEXES: usize = 8;
@@ -53,9 +53,20 @@ struct Shared {
     since: SystemTime,
     /// Those that were searched last, the last first.
     indexes: Mutex<VecDeque<Open>>,
-    last_use: Mutex<Instant>,
+    /// The state of each model's file when it was first asked for.
+    files: Mutex<HashMap<String, FileState>>,
+    usage: Mutex<Use>,
     stop: Notify,
 }
+
+/// When the daemon was used last, and by how many searches it is used now.
+struct Use {
+    last: Instant,
+    now: usize,
+}
+
+/// A search under way.
+struct Searching<'d>(&'d Daemon);
 
 /// An index, and the file that it is.
 #[derive(Clone)]
@@ -72,8 +83,9 @@ impl Daemon {
     /// A daemon that computes with a service.
     pub fn new(service: Service) -> Self {
         let (caches, since) = (Caches::of_environment(), SystemTime::now());
-        let (indexes, last_use, stop) = (Mutex::default(), Mutex::new(Instant::now()), Notify::new());
-        Daemon { shared: Arc::new(Shared { service, caches, since, indexes, last_use, stop }) }
+        let usage = Mutex::new(Use { last: Instant::now(), now: 0 });
+        let (indexes, files, stop) = (Mutex::default(), Mutex::default(), Notify::new());
+        Daemon { shared: Arc::new(Shared { service, caches, since, indexes, files, usage, stop }) }
     }
 
     /// The routes of all dialects, and those of the daemon.
@@ -95,7 +107,10 @@ impl Daemon {
     /// Ends when nothing has been searched for so long.
     pub async fn idle_for(&self, time: Duration) {
         loop {
-            let end = *self.last_use() + time;
+            let end = {
+                let usage = self.usage();
+                if usage.now > 0 { Instant::now() + time } else { usage.last + time }
+            };
             if Instant::now() >= end {
                 return;
             }
@@ -103,8 +118,13 @@ impl Daemon {
         }
     }
 
-    fn last_use(&self) -> MutexGuard<'_, Instant> {
-        self.shared.last_use.lock().unwrap_or_else(PoisonError::into_inner)
+    fn usage(&self) -> MutexGuard<'_, Use> {
+        self.shared.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn searching(&self) -> Searching<'_> {
+        self.usage().now += 1;
+        Searching(self)
     }
 
     fn indexes(&self) -> MutexGuard<'_, VecDeque<Open>> {
@@ -117,7 +137,11 @@ impl Daemon {
                 "the daemon looks for models in other folders than this command; start it in the same environment";
             return Err(Failure::new(FailureKind::Invalid, message).about("caches"));
         }
-        let model = |name: Option<String>| name.map(|name| name.parse::<ModelRef>()).transpose();
+        let _searching = self.searching();
+        for file in [&request.embedder, &request.reranker, &request.expander].into_iter().flatten() {
+            self.see(file);
+        }
+        let model = |file: Option<NamedFile>| file.map(|file| file.reference.parse::<ModelRef>()).transpose();
         let models = model(request.embedder).and_then(|embedder| {
             let (reranker, expander) = (model(request.reranker)?, model(request.expander)?);
             Ok(SearchModels { embedder, reranker, expander })
@@ -125,9 +149,20 @@ impl Daemon {
         let models = models.map_err(|error| Failure::invalid("model", error.to_string()))?;
         let searcher = self.searcher(request.index).await?;
         let call = SearchCall { search: request.search, options: request.options, rerank: true };
-        let found = searcher.search_with(call, &models).await;
-        *self.last_use() = Instant::now();
-        found
+        searcher.search_with(call, &models).await
+    }
+
+    /// Forgets a model whose file is another than before, and what the indexes know of it.
+    fn see(&self, file: &NamedFile) {
+        let mut files = self.shared.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = files.insert(file.reference.clone(), file.state.clone());
+        if before.is_some_and(|before| before != file.state)
+            && let Ok(model) = file.reference.parse()
+        {
+            tracing::info!(model = file.reference, "the file of a model has changed");
+            self.shared.service.models().forget(&model);
+            self.indexes().clear();
+        }
     }
 
     /// The index at a path, opened anew if another file is there now.
@@ -155,6 +190,14 @@ impl Daemon {
         indexes.push_front(open);
         indexes.truncate(INDEXES);
         Ok(searcher)
+    }
+}
+
+impl Drop for Searching<'_> {
+    fn drop(&mut self) {
+        let mut usage = self.0.usage();
+        usage.now -= 1;
+        usage.last = Instant::now();
     }
 }
 
@@ -206,10 +249,12 @@ mod tests {
         let start = Instant::now();
         let searched = async {
             tokio::time::sleep(Duration::from_secs(50)).await;
-            *daemon.last_use() = Instant::now();
+            let searching = daemon.searching();
+            tokio::time::sleep(Duration::from_secs(70)).await;
+            drop(searching);
         };
         tokio::join!(daemon.idle_for(Duration::from_secs(60)), searched);
-        assert_eq!(start.elapsed().as_secs(), 110);
+        assert_eq!(start.elapsed().as_secs(), 180);
     }
 
     #[tokio::test]

@@ -1,6 +1,8 @@
 //! What commands and the daemon say to each other.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use docent::hub::Hub;
 use docent_search::SearchOptions;
@@ -17,14 +19,60 @@ pub struct SearchRequest {
     pub search: Search,
     /// What is wanted of the results.
     pub options: SearchOptions,
-    /// The embedder's reference, paths absolute; `None` for the one that the collections name.
-    pub embedder: Option<String>,
-    /// The reranker's reference; `None` for none.
-    pub reranker: Option<String>,
-    /// The expander's reference; `None` for none.
-    pub expander: Option<String>,
+    /// The embedder; `None` for the one that the collections name.
+    pub embedder: Option<NamedFile>,
+    /// The reranker; `None` for none.
+    pub reranker: Option<NamedFile>,
+    /// The expander; `None` for none.
+    pub expander: Option<NamedFile>,
     /// Where the command looks for models: the same name may be another file elsewhere.
     pub caches: Caches,
+}
+
+/// A model, and the state in which the command has found its file: the daemon may have loaded what was there before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedFile {
+    /// The reference; a path is absolute.
+    pub reference: String,
+    /// The state of the file or folder.
+    pub state: FileState,
+}
+
+/// What changes when a file, or a file of a folder, is replaced or written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileState {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Bytes.
+    pub bytes: u64,
+    /// Nanoseconds since 1970 of the last change.
+    pub modified: u128,
+}
+
+impl FileState {
+    /// The state of a file, or of the files of a folder together.
+    ///
+    /// # Errors
+    /// If it cannot be looked at.
+    pub fn of(path: &Path) -> io::Result<FileState> {
+        let mut state = FileState { path: path.to_owned(), bytes: 0, modified: 0 };
+        state.add(path)?;
+        if path.is_dir() {
+            for entry in std::fs::read_dir(path)? {
+                // Following links: those of a cache lead to files that have no name of their own.
+                state.add(&entry?.path())?;
+            }
+        }
+        Ok(state)
+    }
+
+    fn add(&mut self, path: &Path) -> io::Result<()> {
+        let facts = std::fs::metadata(path)?;
+        let modified = facts.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.bytes += facts.len();
+        self.modified = self.modified.max(modified.as_nanos());
+        Ok(())
+    }
 }
 
 /// The folders in which models are looked for.
@@ -40,7 +88,8 @@ impl Caches {
     /// Those that the environment of this process says.
     pub fn of_environment() -> Self {
         let hub = Hub::from_env();
-        let owned = |folder: Option<&std::path::Path>| folder.map(PathBuf::from);
+        // The daemon has another working folder.
+        let owned = |folder: Option<&Path>| folder.and_then(|folder| std::path::absolute(folder).ok());
         Caches { hub: owned(hub.hub_cache_folder()), docent: owned(hub.docent_cache_folder()) }
     }
 }

@@ -15,7 +15,10 @@ use crate::models::Served;
 use crate::service::Service;
 
 /// Searches that run at a time; further ones wait. Each computes on all threads when it embeds or reranks.
-const AT_A_TIME: usize = 4;
+const SEARCHES: usize = 4;
+
+/// Other reads of the index at a time, which wait for no search.
+const READS: usize = 16;
 
 /// An index with the models that search it. Cheap to clone.
 ///
@@ -30,7 +33,8 @@ struct Shared {
     index: Index,
     service: Service,
     models: SearchModels,
-    turns: Arc<Semaphore>,
+    searches: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
 }
 
 /// The models of searches that name none. They are what whoever runs the server says, and so may be paths.
@@ -87,8 +91,8 @@ struct Ready {
 impl Searcher {
     /// An index that is searched with the models of a service.
     pub fn new(index: Index, service: Service, models: SearchModels) -> Self {
-        let turns = Arc::new(Semaphore::new(AT_A_TIME));
-        Searcher { shared: Arc::new(Shared { index, service, models, turns }) }
+        let (searches, reads) = (Arc::new(Semaphore::new(SEARCHES)), Arc::new(Semaphore::new(READS)));
+        Searcher { shared: Arc::new(Shared { index, service, models, searches, reads }) }
     }
 
     /// Where the index is.
@@ -111,7 +115,7 @@ impl Searcher {
     /// As [`search`](Self::search).
     pub async fn search_with(&self, call: SearchCall, models: &SearchModels) -> Result<Found, Failure> {
         let ready = self.load(&call, models).await?;
-        self.read(move |index| find(index, &call, &ready)).await
+        self.beside(&self.shared.searches, move |index| find(index, &call, &ready)).await
     }
 
     /// Searches as [`search`](Self::search) does, but without the models that cannot be had, and [says so](Found::notes): by both, it looks for
@@ -141,8 +145,10 @@ impl Searcher {
                 None
             }),
         };
-        let mut found = self.read(move |index| find(index, &call, &ready)).await?;
+        let searches = &self.shared.searches;
+        let mut found = self.beside(searches, move |index| find(index, &call, &ready)).await?;
         notes.append(&mut found.notes);
+        notes.extend(found.results.left_out.iter().map(|part| format!("left out because the time was over: {part}")));
         Ok(Found { notes, ..found })
     }
 
@@ -154,8 +160,17 @@ impl Searcher {
         &self,
         work: impl FnOnce(&Index) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Failure> {
+        self.beside(&self.shared.reads, work).await
+    }
+
+    /// The same when it has its turn.
+    async fn beside<T: Send + 'static>(
+        &self,
+        turns: &Arc<Semaphore>,
+        work: impl FnOnce(&Index) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Failure> {
         let failed = || Failure::new(FailureKind::Backend, "the search failed; this is a defect, please report it");
-        let turn = Arc::clone(&self.shared.turns).acquire_owned().await.map_err(|_| failed())?;
+        let turn = Arc::clone(turns).acquire_owned().await.map_err(|_| failed())?;
         let shared = Arc::clone(&self.shared);
         let work = move || {
             let _turn = turn;

@@ -1,5 +1,7 @@
 //! A question as clients put it, the input of the tool `query` and the body of `POST /query`, and what is told of a document that was found.
 
+use std::time::Duration;
+
 use docent_search::{Hit, Query, SearchOptions};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -61,6 +63,9 @@ pub(crate) struct TypedSearch {
     query: String,
 }
 
+/// Time of a search once its models are loaded: clients wait for a minute, and it returns what it has by then.
+const DEADLINE: Duration = Duration::from_secs(30);
+
 /// How to look for a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -115,7 +120,8 @@ impl Question {
         let usual = SearchOptions::default();
         let limit = number(self.limit, USUAL_RESULTS, "limit")?;
         let candidates = number(self.candidate_limit, usual.candidates, "candidateLimit")?;
-        let options = SearchOptions { limit, min_score, collections, candidates, ..usual };
+        let deadline = Some(DEADLINE);
+        let options = SearchOptions { limit, min_score, collections, candidates, deadline, ..usual };
         Ok(SearchCall { search: Search::Both(query), options, rerank: self.rerank.unwrap_or(true) })
     }
 
