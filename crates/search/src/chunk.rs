@@ -19,7 +19,7 @@ use breaks::{Break, breaks};
 pub use syntax::Syntax;
 
 /// The rule by which code is cut here. Texts that another rule has cut are cut anew; what is embedded of them anew are the chunks that change.
-pub(crate) const CODE_RULE: &str = if cfg!(feature = "code") { "trees 1" } else { "lines 1" };
+pub(crate) const CODE_RULE: &str = if cfg!(feature = "code") { "trees 2" } else { "lines 1" };
 
 /// Most tokens of a chunk, for models that read more: of longer ones a vector says less.
 pub const MAX_CHUNK_TOKENS: usize = 512;
