@@ -73,6 +73,8 @@ pub struct Watcher<'i> {
     options: WatchOptions,
     folders: Vec<Folder>,
     shared: Arc<Shared>,
+    /// What was noticed before an error, and has not been told yet.
+    noticed: Changed,
     /// When the list of collections was looked at last.
     looked: Option<Instant>,
 }
@@ -112,7 +114,14 @@ impl Index {
     pub fn watch(&self, options: WatchOptions) -> Result<Watcher<'_>, Error> {
         self.store
             .read(|connection| options.collections.iter().try_for_each(|name| require(connection, name).map(drop)))?;
-        Ok(Watcher { index: self, options, folders: Vec::new(), shared: Arc::default(), looked: None })
+        Ok(Watcher {
+            index: self,
+            options,
+            folders: Vec::new(),
+            shared: Arc::default(),
+            noticed: Changed::default(),
+            looked: None,
+        })
     }
 }
 
@@ -128,10 +137,11 @@ impl Watcher<'_> {
             if self.shared.lock().is_stopped {
                 return Ok(None);
             }
-            let mut changed = Changed::default();
-            self.look_at_collections(&mut changed)?;
-            self.take_due(&mut changed);
-            self.take_settled(&mut changed)?;
+            let mut changed = std::mem::take(&mut self.noticed);
+            if let Err(error) = self.look(&mut changed) {
+                self.noticed = changed;
+                return Err(error);
+            }
             if !changed.collections.is_empty() || !changed.polled.is_empty() {
                 return Ok(Some(changed));
             }
@@ -151,14 +161,20 @@ impl Watcher<'_> {
         WatchStop(Arc::clone(&self.shared))
     }
 
+    fn look(&mut self, changed: &mut Changed) -> Result<(), Error> {
+        self.look_at_collections(changed)?;
+        self.take_due(changed);
+        self.take_settled(changed)
+    }
+
     /// Opens the folders of collections that are new or have changed, and closes those that are gone.
     fn look_at_collections(&mut self, changed: &mut Changed) -> Result<(), Error> {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
             return Ok(());
         }
-        self.looked = Some(Instant::now());
         let wanted = &self.options.collections;
         let collections = self.index.store.read(|connection| Ok(all(connection)?))?;
+        self.looked = Some(Instant::now());
         let mut before = std::mem::take(&mut self.folders);
         for (id, collection) in collections {
             if !wanted.is_empty() && !wanted.contains(&collection.name) {
@@ -168,8 +184,8 @@ impl Watcher<'_> {
             if let Some(known) = known {
                 self.folders.push(before.swap_remove(known));
             } else {
-                changed.collections.push(collection.name.clone());
-                self.folders.push(Folder::open(id, collection, &self.shared, self.options.poll, changed)?);
+                changed.add(&collection.name);
+                self.folders.push(Folder::open(id, collection, &self.shared, self.options.poll, changed));
             }
         }
         self.shared.lock().batches.retain(|id, _| self.folders.iter().any(|folder| folder.id == *id));
@@ -196,10 +212,14 @@ impl Watcher<'_> {
                 let is_settled = state.batches.get(&folder.id).is_some_and(|batch| batch.due(&self.options) <= now);
                 if is_settled { state.batches.remove(&folder.id) } else { None }
             };
-            if let Some(batch) = batch
-                && folder.concerns(&batch, self.index, &self.shared, changed)?
-            {
-                changed.add(&folder.collection.name);
+            let Some(batch) = batch else { continue };
+            match folder.concerns(&batch, self.index, &self.shared, changed) {
+                Ok(true) => changed.add(&folder.collection.name),
+                Ok(false) => {}
+                Err(error) => {
+                    self.shared.note(folder.id, batch.paths, batch.is_everything);
+                    return Err(error);
+                }
             }
         }
         Ok(())

@@ -148,3 +148,26 @@ fn folders_are_polled_if_asked_for_and_where_they_are_missing() {
     assert_eq!(next(&mut watcher), ["notes"]);
     assert!(begun.elapsed() < Duration::from_secs(8), "by events again, sooner than by polling");
 }
+
+#[test]
+fn an_error_of_the_database_loses_no_change_and_a_bad_mask_stops_no_other_collection() {
+    let place = Place::new(&[("a.md", "# A")]);
+    let other = place.folder.path().join("other");
+    fs::create_dir(&other).unwrap();
+    let mut watcher = place.index.watch(options()).unwrap();
+    next(&mut watcher);
+    let database = rusqlite::Connection::open(place.folder.path().join("index/index.sqlite")).unwrap();
+    database.execute_batch("PRAGMA legacy_alter_table = 1; ALTER TABLE documents RENAME TO gone").unwrap();
+    fs::remove_file(place.path("a.md")).unwrap();
+    assert!(watcher.wait().is_err());
+    database.execute_batch("ALTER TABLE gone RENAME TO documents").unwrap();
+    assert_eq!(next(&mut watcher), ["notes"], "the next call tries again");
+
+    place.index.add_collection(&Collection::new("other", &other)).unwrap();
+    database.execute("UPDATE collections SET mask = '[' WHERE name = 'notes'", []).unwrap();
+    let mut watcher = place.index.watch(options()).unwrap();
+    let changed = watcher.wait().unwrap().unwrap();
+    assert_eq!((changed.collections.len(), changed.polled.len()), (2, 1));
+    fs::write(other.join("b.md"), "# B").unwrap();
+    assert_eq!(next(&mut watcher), ["other"]);
+}

@@ -34,22 +34,28 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Begins to watch a folder, or to poll it where that cannot be, which is told.
+    /// Begins to watch a folder, or to poll it where that cannot be, which is told. One whose mask is bad is polled: the update says so, and
+    /// the others are watched.
     pub(super) fn open(
         id: i64,
         collection: Collection,
         shared: &Arc<Shared>,
         poll: Option<Duration>,
         changed: &mut Changed,
-    ) -> Result<Folder, Error> {
-        let mask = Mask::new(&collection.mask, &collection.ignore)?;
+    ) -> Folder {
+        let (mask, bad) = match Mask::new(&collection.mask, &collection.ignore) {
+            Ok(mask) => (Some(mask), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let mask = mask.unwrap_or_else(|| Mask::new("**/*", &[]).expect("it is a glob"));
         let every = poll.unwrap_or(POLL);
         let mut folder = Folder { id, collection, due: None, mask, events: None, every, is_missing: false };
-        match poll {
-            Some(_) => folder.look_at(Instant::now() + every),
-            None => folder.begin(shared, changed),
+        match (bad, poll) {
+            (Some(reason), _) => folder.poll(&reason, false, changed),
+            (None, Some(_)) => folder.look_at(Instant::now() + every),
+            (None, None) => folder.begin(shared, changed),
         }
-        Ok(folder)
+        folder
     }
 
     /// Has it looked at by a time.
