@@ -36,7 +36,7 @@ const READ_AHEAD: usize = 16;
 const TIME_STEP: Duration = Duration::from_secs(2);
 
 /// Counts changes of what is made of web pages; those that another version has read are read once more.
-const READER: &str = "1";
+const READER: &str = "2";
 
 /// How files are looked at.
 #[derive(Clone, Debug, Default)]

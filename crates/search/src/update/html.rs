@@ -5,7 +5,7 @@
 //! linear in the bytes of the page.
 
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
-use html5gum::{Span, Tokenizer};
+use html5gum::{Span, State, Tokenizer};
 
 /// Longer headings are none: one that nobody closed.
 const MAX_HEADING_BYTES: usize = 300;
@@ -25,17 +25,16 @@ pub(super) fn is_html(path: &str) -> bool {
         .is_some_and(|(_, ending)| ["html", "htm", "xhtml"].iter().any(|known| ending.eq_ignore_ascii_case(known)))
 }
 
-/// The text of a page. Scripts, styles, navigation and forms are left out, entities decoded, white space is made one space or line.
+/// The text of a page. Scripts, styles, navigation and the controls of forms are left out, entities decoded, white space is made one space or line.
 pub(super) fn extract(path: &str, html: &str) -> Page {
     let is_xml = path.to_ascii_lowercase().ends_with(".xhtml");
     let mut writer = Writer { is_xml, ..Writer::default() };
-    let mut emitter = CallbackEmitter::<_, std::convert::Infallible>::new(|event: CallbackEvent<'_>, _: Span<()>| {
-        writer.take(&event);
-        None
-    });
-    // In XML, a script is closed like every other element; in HTML, its text ends at `</script` alone.
-    emitter.naively_switch_states(!is_xml);
-    let Ok(()) = Tokenizer::new_with_emitter(html, emitter).finish();
+    let emitter = CallbackEmitter::new(|event: CallbackEvent<'_>, _: Span<()>| writer.take(&event));
+    let mut tokens = Tokenizer::new_with_emitter(html, emitter);
+    while let Some(Ok(state)) = tokens.next() {
+        tokens.set_state(state);
+    }
+    drop(tokens);
     writer.finish()
 }
 
@@ -59,50 +58,119 @@ struct Writer {
     mark: &'static str,
     title: Option<String>,
     is_in_title: bool,
-    /// The element whose text is left out, and how many of its name are open.
-    skipped: Option<(&'static str, usize)>,
+    /// The element whose text is left out.
+    skipped: Option<Skip>,
+    /// Whether what an element hid that was never closed is being written.
+    is_replaying: bool,
+    /// How many of each of [`ENCLOSING`] are open.
+    enclosing: [usize; ENCLOSING.len()],
+    /// How many drawings and formulas are open, whose elements close themselves and are none of HTML's.
+    foreign: usize,
+    /// The name of the start tag that is being read.
+    tag: Vec<u8>,
     /// Where the text of the open heading begins in `out`, and its level.
     heading: Option<(usize, usize)>,
     first_h1: Option<String>,
     /// The text of the open `<pre>`, as it is.
     code: Option<String>,
     has_cells: bool,
-    /// Whether the tag that is being read opened what is skipped.
-    has_just_skipped: bool,
+}
+
+/// An element whose text is left out, and what to do should nobody close it.
+struct Skip {
+    name: &'static str,
+    /// How many of its name are open.
+    depth: usize,
+    /// How many of each of [`ENCLOSING`] are open in it.
+    enclosing: [usize; ENCLOSING.len()],
+    /// The tags and texts in it: what each is, and where it ends in `bytes`.
+    events: Vec<(Hidden, usize)>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum Hidden {
+    Open,
+    Close,
+    Text,
+}
+
+impl Skip {
+    fn new(name: &'static str) -> Skip {
+        Skip { name, depth: 1, enclosing: [0; ENCLOSING.len()], events: Vec::new(), bytes: Vec::new() }
+    }
+
+    fn keep(&mut self, kind: Hidden, bytes: &[u8]) {
+        // Nobody reads these, closed or not.
+        if !NEVER_SHOWN.contains(&self.name) {
+            self.bytes.extend_from_slice(bytes);
+            self.events.push((kind, self.bytes.len()));
+        }
+    }
 }
 
 impl Writer {
-    fn take(&mut self, event: &CallbackEvent<'_>) {
+    /// Takes an event; returns how the tokenizer is to read on, where a tag changes that.
+    fn take(&mut self, event: &CallbackEvent<'_>) -> Option<State> {
         match event {
-            CallbackEvent::OpenStartTag { name } => self.open(name),
-            CallbackEvent::CloseStartTag { self_closing } => {
-                // Of HTML's own elements none closes itself; of XML's and of drawings, each may.
-                let closes = self.is_xml || self.skipped.is_some_and(|(name, _)| name == "svg");
-                if *self_closing && self.has_just_skipped && closes {
-                    self.unskip();
-                }
-                self.has_just_skipped = false;
+            CallbackEvent::OpenStartTag { name } => {
+                self.tag.clear();
+                self.tag.extend_from_slice(name);
+                self.foreign += usize::from(is_foreign(name));
+                self.open(name);
             }
-            CallbackEvent::EndTag { name } => self.close(name),
+            CallbackEvent::CloseStartTag { self_closing } => {
+                let name = std::mem::take(&mut self.tag);
+                // Of HTML's own elements none closes itself; of XML's and of drawings, each may.
+                let is_other = self.is_xml || self.foreign > 0;
+                if *self_closing && is_other {
+                    self.end(&name);
+                }
+                let state = if is_other { None } else { text_state(&name) };
+                self.tag = name;
+                return state;
+            }
+            CallbackEvent::EndTag { name } => self.end(name),
             CallbackEvent::String { value } => self.text(&String::from_utf8_lossy(value)),
             _ => {}
         }
+        None
+    }
+
+    fn end(&mut self, name: &[u8]) {
+        if is_foreign(name) {
+            self.foreign = self.foreign.saturating_sub(1);
+        } else if name == b"body" {
+            self.foreign = 0;
+        }
+        self.close(name);
     }
 
     fn open(&mut self, name: &[u8]) {
-        if let Some((skipped, depth)) = &mut self.skipped {
-            self.has_just_skipped = skipped.as_bytes() == name;
-            *depth += usize::from(self.has_just_skipped);
+        if self.ends_skip(name) {
+            self.foreign = 0;
+            self.replay();
+        }
+        let place = enclosing(name);
+        if let Some(skip) = &mut self.skipped {
+            skip.depth += usize::from(skip.name.as_bytes() == name && !NOT_NESTED.contains(&skip.name));
+            if let Some(place) = place {
+                skip.enclosing[place] += 1;
+            }
+            skip.keep(Hidden::Open, name);
             return;
         }
-        if let Some(skipped) = SKIPPED.iter().find(|known| known.as_bytes() == name) {
-            self.skipped = Some((skipped, 1));
-            self.has_just_skipped = true;
+        let skipped: &[&'static str] = if self.is_replaying { &NEVER_SHOWN } else { &SKIPPED };
+        if let Some(name) = skipped.iter().find(|known| known.as_bytes() == name) {
+            self.skipped = Some(Skip::new(name));
             self.separate(Gap::Space);
             return;
         }
+        if let Some(place) = place.filter(|_| !self.is_replaying) {
+            self.enclosing[place] += 1;
+        }
         match name {
-            b"title" => self.is_in_title = self.title.is_none(),
+            b"title" => self.is_in_title = self.title.is_none() && self.foreign == 0,
             b"h1" | b"h2" | b"h3" | b"h4" | b"h5" | b"h6" => {
                 self.end_heading();
                 let level = usize::from(name[1] - b'0');
@@ -134,11 +202,29 @@ impl Writer {
     }
 
     fn close(&mut self, name: &[u8]) {
-        if let Some((skipped, _)) = self.skipped {
-            if skipped.as_bytes() == name {
-                self.unskip();
+        let place = enclosing(name);
+        if let Some(skip) = &mut self.skipped {
+            if skip.name.as_bytes() == name {
+                skip.depth -= 1;
+                if skip.depth == 0 {
+                    self.skipped = None;
+                } else {
+                    skip.keep(Hidden::Close, name);
+                }
+                return;
             }
-            return;
+            let is_inside = place.is_none_or(|place| skip.enclosing[place] > 0 || self.enclosing[place] == 0);
+            if name != b"body" && is_inside {
+                if let Some(place) = place {
+                    skip.enclosing[place] = skip.enclosing[place].saturating_sub(1);
+                }
+                skip.keep(Hidden::Close, name);
+                return;
+            }
+            self.replay();
+        }
+        if let Some(place) = place.filter(|_| !self.is_replaying) {
+            self.enclosing[place] = self.enclosing[place].saturating_sub(1);
         }
         match name {
             b"title" => self.is_in_title = false,
@@ -157,8 +243,28 @@ impl Writer {
         }
     }
 
-    fn unskip(&mut self) {
-        self.skipped = self.skipped.filter(|(_, depth)| *depth > 1).map(|(name, depth)| (name, depth - 1));
+    /// Whether a start tag shows that somebody forgot to close what is skipped.
+    fn ends_skip(&self, name: &[u8]) -> bool {
+        let is_begin = matches!(name, b"main" | b"h1");
+        is_begin && self.skipped.as_ref().is_some_and(|skip| !WHOLE.contains(&skip.name))
+    }
+
+    /// Writes what an element hid that nobody closed. All in it is taken once more at most, for nothing is kept meanwhile.
+    fn replay(&mut self) {
+        let Some(skip) = self.skipped.take() else { return };
+        self.is_replaying = true;
+        let mut start = 0;
+        for (kind, end) in skip.events {
+            let bytes = &skip.bytes[start..end];
+            match kind {
+                Hidden::Open => self.open(bytes),
+                Hidden::Close => self.close(bytes),
+                Hidden::Text => self.text(&String::from_utf8_lossy(bytes)),
+            }
+            start = end;
+        }
+        self.skipped = None;
+        self.is_replaying = false;
     }
 
     fn separate_block(&mut self, name: &[u8]) {
@@ -181,7 +287,8 @@ impl Writer {
     }
 
     fn text(&mut self, text: &str) {
-        if self.skipped.is_some() {
+        if let Some(skip) = &mut self.skipped {
+            skip.keep(Hidden::Text, text.as_bytes());
         } else if self.is_in_title {
             self.title.get_or_insert_default().push_str(text);
         } else if let Some(code) = &mut self.code {
@@ -201,7 +308,11 @@ impl Writer {
 
     fn word(&mut self, word: &str) {
         let is_begin = self.heading.is_some() && !self.mark.is_empty();
+        let is_line = self.heading.is_none() && (self.out.is_empty() || self.gap >= Gap::Line);
         self.fill_gap();
+        if is_line && is_syntax(word) {
+            self.out.push('\\');
+        }
         if is_begin && let Some((start, _)) = &mut self.heading {
             *start = self.out.len();
         }
@@ -257,6 +368,7 @@ impl Writer {
     }
 
     fn finish(mut self) -> Page {
+        self.replay();
         self.end_code();
         self.end_heading();
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -271,6 +383,48 @@ impl Writer {
         Page { title: title.or(self.first_h1), text }
     }
 }
+
+/// Whether an element is of another language than HTML: a drawing or a formula.
+fn is_foreign(name: &[u8]) -> bool {
+    matches!(name, b"svg" | b"math")
+}
+
+/// How the text of an element is read in which tags are none. The text of `<noscript>`, `<textarea>` and `<iframe>` is skipped, and is read
+/// by its tags, to be text should nobody close it.
+fn text_state(name: &[u8]) -> Option<State> {
+    match name {
+        b"title" => Some(State::RcData),
+        b"script" => Some(State::ScriptData),
+        b"style" | b"xmp" => Some(State::RawText),
+        b"plaintext" => Some(State::PlainText),
+        _ => None,
+    }
+}
+
+fn enclosing(name: &[u8]) -> Option<usize> {
+    ENCLOSING.iter().position(|known| known.as_bytes() == name)
+}
+
+/// Whether a word at the beginning of a line would make a heading or a fence of it. What comes next may add to a word that is marks alone.
+fn is_syntax(word: &str) -> bool {
+    ['#', '`', '~'].iter().any(|mark| word.trim_start_matches(*mark).is_empty())
+        || ["```", "~~~"].iter().any(|fence| word.starts_with(fence))
+}
+
+/// Elements whose end tag nobody leaves out, so that it closes all in them.
+const ENCLOSING: [&str; 16] = [
+    "body", "html", "div", "section", "article", "main", "header", "footer", "aside", "table", "ul", "ol", "dl",
+    "form", "fieldset", "figure",
+];
+
+/// Skipped elements that are no text even where nobody closes them.
+const NEVER_SHOWN: [&str; 2] = ["script", "style"];
+
+/// Skipped elements that may have a whole page in them.
+const WHOLE: [&str; 5] = ["template", "noscript", "iframe", "script", "style"];
+
+/// Skipped elements that are never in one another: the first end tag closes them.
+const NOT_NESTED: [&str; 6] = ["button", "select", "textarea", "datalist", "script", "style"];
 
 /// Elements whose text nobody reads, or that is not the page's own.
 const SKIPPED: [&str; 17] = [
@@ -352,6 +506,41 @@ mod tests {
     }
 
     #[test]
+    fn drawings_and_formulas_close_themselves() {
+        assert_eq!(text("a<svg><style/><title/><g/></svg><p>b"), "a\n\nb\n");
+        assert_eq!(text("a<math><style/><title/><mi>x</mi></math><p>b"), "a x\n\nb\n");
+        assert_eq!(text("<button><svg><style/></svg></button>b<style>p {}</style><script>'<p>'</script>c"), "b c\n");
+    }
+
+    #[test]
+    fn skipped_elements_end_where_others_do() {
+        assert_eq!(text("<button>x<button>y</button>seen"), "seen\n");
+        assert_eq!(text("<select><option>x<select><option>y</select>seen"), "seen\n");
+        assert_eq!(text("<div><object>x</div><p>seen"), "x\n\nseen\n");
+        assert_eq!(text("<nav><div>x</div><main>seen</main>"), "x\n\nseen\n");
+        assert_eq!(text("<nav>x<h1>Seen</h1>y"), "x\n\n# Seen\n\ny\n");
+        assert_eq!(text("<body><nav>x<p>y<script>z</script></body>w"), "x\n\ny\n\nw\n");
+        assert_eq!(text("<nav>x<p>seen<textarea>y"), "x\n\nseeny\n");
+        assert_eq!(text("<p>a<template><h1>b</h1></template>c<script>x"), "a c\n");
+    }
+
+    #[test]
+    fn elements_of_xml_close_themselves() {
+        let xml = |text: &str| extract("a.xhtml", text);
+        assert_eq!(xml("<title/><p>a</p>"), Page { title: None, text: "a\n".into() });
+        assert_eq!(xml("<pre/><p>a</p><h1/><nav/><script/>b").text, "a\n\nb\n");
+    }
+
+    #[test]
+    fn text_is_not_taken_for_markdown() {
+        assert_eq!(
+            text("<p># a<p>```<p>~~~ b<br>#c ## d<h2># e</h2>"),
+            "\\# a\n\n\\```\n\n\\~~~ b\n#c ## d\n\n## # e\n"
+        );
+        assert_eq!(text("<p>#<b># a</b>"), "\\## a\n");
+    }
+
+    #[test]
     fn hostile_pages_take_linear_time() {
         let begun = Instant::now();
         for part in [
@@ -360,6 +549,9 @@ mod tests {
             "<li>",
             "<table><tr><td>",
             "<nav>",
+            "<div><object>x</div>",
+            "<nav><h1>",
+            "<svg><math>",
             "<h1>",
             "<a b=c ",
             "<pre>",
