@@ -171,10 +171,10 @@ fn beginning(text: &str, node: &Node<'_>, last: Option<&Beginning>) -> Beginning
     let from = last.map_or(0, |last| last.start);
     let line = text[from..start].rfind('\n').map_or(last.map_or(0, |last| last.line), |end| from + end + 1);
     let found = |at| Beginning { start, end, line, at, is_wrapper };
-    if let Some(last) = last.filter(|last| last.is_wrapper && start < last.end) {
-        // The first inside of it is what it wraps.
+    if let Some(last) = last.filter(|last| last.is_wrapper && end == last.end) {
+        // What it wraps ends where it does; a method of an exported object does not.
         let before = text[line..start].trim_start();
-        if before.is_empty() || line == last.line && before.starts_with("export ") {
+        if before.is_empty() || before.starts_with("export ") {
             return found(last.at);
         }
     }
@@ -251,6 +251,16 @@ mod tests {
         assert_eq!(found(&methods, Syntax::TypeScript).len(), 20_000);
         let classes = format!("let x;\n{}", "@d class A{}\n".repeat(1000));
         assert_eq!(found(&classes, Syntax::TypeScript).len(), 1000);
+    }
+
+    #[test]
+    fn what_a_definition_wraps_begins_with_it() {
+        let object = "let x;\nexport default {\n  a() {},\n  b() {},\n};\n";
+        let expected = [("export default {", 90), ("  a() {},", 90), ("  b() {},", 90)];
+        assert_eq!(found(object, Syntax::TypeScript), expected);
+        let class = "let x;\n/** Doc. */\n@d\nexport class A {\n  f() {}\n}\n// G.\nexport const g = () => 1;\n";
+        let expected = [("/** Doc. */", 100), ("  f() {}", 90), ("// G.", 90)];
+        assert_eq!(found(class, Syntax::TypeScript), expected);
     }
 
     #[test]
