@@ -34,6 +34,9 @@ pub enum Skipped {
     /// Nothing but white space in it; no reason to report it.
     #[error("empty")]
     Empty,
+    /// It is a web page without text to read: one that scripts fill, or of navigation and drawings alone.
+    #[error("a web page without text; what scripts or images show is not read")]
+    NoText,
     /// It went away between the look at its folder and the look at it; no reason to report it.
     #[error("gone")]
     Gone,
@@ -87,10 +90,13 @@ pub(super) fn read(folder: &Path, file: &Found) -> Result<Read, Skipped> {
     }
     let text = String::from_utf8(bytes).map_err(|error| Skipped::NotUtf8(error.utf8_error().valid_up_to()))?;
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+    if text.trim().is_empty() {
+        return Err(Skipped::Empty);
+    }
     let Page { title, text } =
         if is_html(&file.path) { extract(&file.path, &text) } else { Page { title: None, text } };
     if text.trim().is_empty() {
-        return Err(Skipped::Empty);
+        return Err(Skipped::NoText);
     }
     let hash = hex(&Sha256::digest(text.as_bytes()));
     Ok(Read { text, hash, title })
@@ -132,6 +138,18 @@ mod tests {
         assert_eq!(of(&vec![b'a'; MAX_FILE_BYTES as usize + 1]).err(), Some(Skipped::TooLarge));
         let gone = Found { path: "none".into(), size: 1, modified_ns: 0 };
         assert_eq!(super::read(Path::new("/"), &gone).err(), Some(Skipped::Gone));
+    }
+
+    #[test]
+    fn a_page_without_text_is_told_from_a_blank_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |text: &str| {
+            std::fs::write(folder.path().join("a.html"), text).unwrap();
+            read(folder.path(), &Found { path: "a.html".into(), size: text.len() as i64, modified_ns: 0 }).err()
+        };
+        assert_eq!(of("<body><script>show()</script></body>"), Some(Skipped::NoText));
+        assert_eq!(of(" \n"), Some(Skipped::Empty));
+        assert_eq!(of("<p>a"), None);
     }
 
     #[test]
