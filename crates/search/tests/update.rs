@@ -96,7 +96,8 @@ fn web_pages_are_indexed_by_their_text() {
     place.write("a.html", "<title>All about cats</title><nav>Menu</nav><h1>Cats</h1><p>The cat <i>sat</i>.</p>");
     place.write("empty.html", "<script>document.write('x')</script>");
     let report = place.update();
-    assert_eq!((report.added, report.skipped.len()), (1, 0));
+    let reasons: Vec<_> = report.skipped.iter().map(|skipped| skipped.reason.clone()).collect();
+    assert_eq!((report.added, reasons), (1, vec![Skipped::NoText]));
     let part = place.index.get("a.html", None, None).unwrap();
     assert_eq!((part.document.title.as_str(), part.text.as_str()), ("All about cats", "# Cats\n\nThe cat sat.\n"));
     let found = |query: &str| place.index.search_keywords(query, &Default::default()).unwrap().hits.len();
