@@ -54,7 +54,8 @@ impl Default for WatchOptions {
 pub struct Changed {
     /// The collections that an update may find something new in.
     pub collections: Vec<String>,
-    /// Collections whose folder is looked at every few seconds from now on, because the system does not tell of its changes.
+    /// Collections whose folder is looked at every few seconds from now on, because the system does not
+    /// tell of its changes, or what its files are cannot be said.
     pub polled: Vec<Polled>,
 }
 

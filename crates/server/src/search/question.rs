@@ -229,6 +229,7 @@ mod tests {
             limit: 3,
             min_score: 0.5,
             candidates: 7,
+            deadline: Some(DEADLINE),
             collections: vec!["notes".to_owned()],
             ..SearchOptions::default()
         };
