@@ -9,6 +9,8 @@ use docent_search::{Models, Query, SearchOptions};
 use docent_server::{FailureKind, Found, Search, SearchCall, SearchModels, Searcher};
 use support::{block_on, config, fixture, index, service};
 
+const QUESTION: &str = "what do the others say?";
+
 fn call(search: Search) -> SearchCall {
     SearchCall { search, options: SearchOptions::default(), rerank: true }
 }
@@ -26,7 +28,13 @@ fn a_server_finds_what_the_library_finds() {
         let reranker = docent::Reranker::open(fixture("encoders/modern-bert-rerank").to_str().unwrap()).unwrap();
         let expander = docent::Expander::open(fixture("language-models/qwen3-tied").to_str().unwrap()).unwrap();
         let models = Models { embedder: Some(&embedder), reranker: Some(&reranker), expander: Some(&expander) };
-        index.search(&Query::plain("what do the others say?"), models, &SearchOptions::default()).unwrap()
+        let search = || index.search(&Query::plain(QUESTION), models, &SearchOptions::default()).unwrap();
+        search();
+        // A model of random weights writes nothing of use: its lines are put in the place where they are kept.
+        let database = rusqlite::Connection::open(folder.path().join("index.sqlite")).unwrap();
+        let lines = r#"[{"kind": "lex", "text": "others cat"}, {"kind": "vec", "text": "what others say of cats"}]"#;
+        assert_eq!(database.execute("UPDATE expansions SET lines = ?", [lines]).unwrap(), 1);
+        search()
     };
     block_on(async {
         let index = docent_search::Index::open(folder.path().join("index.sqlite")).unwrap();
@@ -34,10 +42,11 @@ fn a_server_finds_what_the_library_finds() {
         let expander = Some(ModelRef::Path(fixture("language-models/qwen3-tied")));
         let models = SearchModels { embedder: None, reranker, expander };
         let searcher = Searcher::new(index, service(&config()).await, models.clone());
-        let found = searcher.search(call(Search::Both(Query::plain("what do the others say?")))).await.unwrap();
+        let found = searcher.search(call(Search::Both(Query::plain(QUESTION)))).await.unwrap();
         let json = |results: &docent_search::SearchResults| serde_json::to_value(results).unwrap();
         assert_eq!(json(&found.results), json(&expected));
-        assert!(found.notes.is_empty() && !found.results.hits.is_empty() && !found.results.expansion.is_empty());
+        assert!(found.notes.is_empty() && !found.results.hits.is_empty(), "{found:?}");
+        assert_eq!(found.results.expansion.len(), 2);
 
         let found = searcher.search(call(Search::Keywords("moon".to_owned()))).await.unwrap();
         assert_eq!(addresses(&found), ["qmd://notes/tides.md"]);
