@@ -4,8 +4,14 @@
 //! which) matters little to where lines and words begin, and without it neither depth nor malformed nesting costs anything. Time and memory are
 //! linear in the bytes of the page.
 
+mod elements;
+
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Span, State, Tokenizer};
+
+use elements::{
+    ENCLOSING, LINES, NEVER_SHOWN, NOT_NESTED, PARAGRAPHS, SKIPPED, WHOLE, enclosing, is_foreign, text_state,
+};
 
 /// Longer headings are none: one that nobody closed.
 const MAX_HEADING_BYTES: usize = 300;
@@ -383,81 +389,11 @@ impl Writer {
         Page { title: title.or(self.first_h1), text }
     }
 }
-
-/// Whether an element is of another language than HTML: a drawing or a formula.
-fn is_foreign(name: &[u8]) -> bool {
-    matches!(name, b"svg" | b"math")
-}
-
-/// How the text of an element is read in which tags are none. The text of `<noscript>`, `<textarea>` and `<iframe>` is skipped, and is read
-/// by its tags, to be text should nobody close it.
-fn text_state(name: &[u8]) -> Option<State> {
-    match name {
-        b"title" => Some(State::RcData),
-        b"script" => Some(State::ScriptData),
-        b"style" | b"xmp" => Some(State::RawText),
-        b"plaintext" => Some(State::PlainText),
-        _ => None,
-    }
-}
-
-fn enclosing(name: &[u8]) -> Option<usize> {
-    ENCLOSING.iter().position(|known| known.as_bytes() == name)
-}
-
 /// Whether a word at the beginning of a line would make a heading or a fence of it. What comes next may add to a word that is marks alone.
 fn is_syntax(word: &str) -> bool {
     ['#', '`', '~'].iter().any(|mark| word.trim_start_matches(*mark).is_empty())
         || ["```", "~~~"].iter().any(|fence| word.starts_with(fence))
 }
-
-/// Elements whose end tag nobody leaves out, so that it closes all in them.
-const ENCLOSING: [&str; 16] = [
-    "body", "html", "div", "section", "article", "main", "header", "footer", "aside", "table", "ul", "ol", "dl",
-    "form", "fieldset", "figure",
-];
-
-/// Skipped elements that are no text even where nobody closes them.
-const NEVER_SHOWN: [&str; 2] = ["script", "style"];
-
-/// Skipped elements that may have a whole page in them.
-const WHOLE: [&str; 5] = ["template", "noscript", "iframe", "script", "style"];
-
-/// Skipped elements that are never in one another: the first end tag closes them.
-const NOT_NESTED: [&str; 6] = ["button", "select", "textarea", "datalist", "script", "style"];
-
-/// Elements whose text nobody reads, or that is not the page's own.
-const SKIPPED: [&str; 17] = [
-    "script", "style", "nav", "template", "noscript", "svg", "canvas", "iframe", "object", "audio", "video",
-    "textarea", "select", "button", "noembed", "noframes", "datalist",
-];
-
-/// Elements that are paragraphs, or hold them.
-const PARAGRAPHS: [&str; 20] = [
-    "p",
-    "section",
-    "article",
-    "main",
-    "header",
-    "footer",
-    "aside",
-    "blockquote",
-    "ul",
-    "ol",
-    "dl",
-    "table",
-    "figure",
-    "hr",
-    "form",
-    "fieldset",
-    "address",
-    "details",
-    "body",
-    "search",
-];
-
-/// Elements that are lines.
-const LINES: [&str; 7] = ["dt", "dd", "caption", "summary", "figcaption", "legend", "option"];
 
 #[cfg(test)]
 mod tests {
