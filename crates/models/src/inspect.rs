@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Map;
 
 use crate::sentence_transformers::SentenceTransformers;
+use crate::settings::own_code;
 use crate::source::{Directory, Safetensors};
 use crate::{Error, Format};
 
@@ -153,6 +154,7 @@ fn inspect_directory(path: &Path) -> Result<Inspection, Error> {
         found: "a directory without config.json".to_owned(),
     })?;
     let number = |names: &[&str]| names.iter().find_map(|&name| config.get(name)?.as_u64());
+    let named = config.get("model_type").and_then(serde_json::Value::as_str);
     let (weights, weights_error) = match Safetensors::open_directory(path) {
         Ok(files) => (Some(files), None),
         Err(error) => (None, Some(error)),
@@ -163,7 +165,7 @@ fn inspect_directory(path: &Path) -> Result<Inspection, Error> {
         path: path.to_owned(),
         format: Format::Safetensors,
         name: path.file_name().map(|name| name.to_string_lossy().into_owned()),
-        architecture: config.get("model_type").and_then(serde_json::Value::as_str).map(str::to_owned),
+        architecture: named.or_else(|| own_code(&config)).map(str::to_owned),
         layers: number(&["num_hidden_layers", "n_layers"]),
         hidden_size: number(&["hidden_size", "dim", "n_embd"]),
         heads: number(&["num_attention_heads", "n_heads", "n_head"]),

@@ -191,7 +191,7 @@ impl Model {
             found: "a directory without config.json".to_owned(),
         })?;
         let config = HfConfig { path: &file, fields: &fields };
-        let model_type = config.string(&["model_type"])?;
+        let model_type = config.model_type()?;
         let model_type =
             model_type.ok_or_else(|| config.error("model_type", "the name of an architecture", "nothing"))?;
         let architecture = arch::of_hugging_face(&config)?.ok_or_else(|| unsupported(config.path, model_type))?;

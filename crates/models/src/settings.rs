@@ -295,6 +295,13 @@ impl<'c> Translation<'c> {
     }
 }
 
+/// The `model_type` that a class of configuration stands for which the publisher has written: `auto_map` has it as
+/// `[repository--]file.class`.
+pub(crate) fn own_code(fields: &Map<String, Value>) -> Option<&'static str> {
+    let class = fields.get("auto_map")?.get("AutoConfig")?.as_str()?.rsplit('.').next()?;
+    (class == "XLMRobertaFlashConfig").then_some("xlm-roberta")
+}
+
 /// A config.json with errors that name the field.
 #[derive(Clone, Copy)]
 pub(crate) struct HfConfig<'a> {
@@ -354,6 +361,12 @@ impl<'a> HfConfig<'a> {
         let Some((key, value)) = self.field(&[key]) else { return Ok(None) };
         let fields = value.as_object().ok_or_else(|| self.error(key, "an object", value))?;
         Ok(Some(HfConfig { path: self.path, fields }))
+    }
+
+    /// The architecture's name. Jina's models of XLM-R have code of their own and give its class alone.
+    pub(crate) fn model_type(&self) -> Result<Option<&'a str>, Error> {
+        let named = self.string(&["model_type"])?;
+        Ok(named.or_else(|| own_code(self.fields)))
     }
 
     /// The class names that the checkpoint was saved from.

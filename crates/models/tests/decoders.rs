@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use docent_kernels::{Executor, Isa, Matrix, Pooling, ThreadPool};
 use docent_models::convert::{OutputType, convert};
 use docent_models::{Batch, Model, ScoreKind};
 use serde::Deserialize;
+use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 /// Each with the architecture of its files and whether its rows are whole blocks of 32, as `Q8_0` has them.
@@ -96,9 +98,13 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn converted(name: &str, ty: OutputType) -> Model {
+    converted_from(&folder(name), ty)
+}
+
+fn converted_from(folder: &Path, ty: OutputType) -> Model {
     let out = TempDir::new().unwrap();
     let path = out.path().join("model.gguf");
-    convert(&folder(name), &path, ty, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
+    convert(folder, &path, ty, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
     open(&path)
 }
 
@@ -240,4 +246,77 @@ fn only_causal_models_take_a_prefix() {
         let prefix = model.prefix(&mut Executor::inline(Isa::best()), &[5, 6, 7]).unwrap();
         assert_eq!(prefix.map(|prefix| prefix.tokens()), causal.then_some(3), "{name}");
     }
+}
+
+/// A copy of the XLM-R reranker as Jina publishes its own: other names, one projection for queries, keys and values, and a configuration that
+/// says by its class alone what it is.
+fn in_jinas_names() -> TempDir {
+    const TABLE: [(&str, &str); 7] = [
+        ("embeddings.LayerNorm", "emb_ln"),
+        ("encoder.layer.", "encoder.layers."),
+        ("attention.output.dense", "mixer.out_proj"),
+        ("attention.output.LayerNorm", "norm1"),
+        ("intermediate.dense", "mlp.fc1"),
+        ("output.dense", "mlp.fc2"),
+        ("output.LayerNorm", "norm2"),
+    ];
+    let to = TempDir::new().unwrap();
+    copy(&folder("convertible/xlmr-rerank"), to.path());
+
+    let path = to.path().join("config.json");
+    let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let fields = config.as_object_mut().unwrap();
+    fields.remove("model_type").unwrap();
+    fields.insert("auto_map".to_owned(), json!({"AutoConfig": "file.XLMRobertaFlashConfig"}));
+    fields.insert("position_embedding_type".to_owned(), json!("absolute"));
+    std::fs::write(&path, config.to_string()).unwrap();
+
+    let path = to.path().join("model.safetensors");
+    let file = std::fs::read(&path).unwrap();
+    let (length, rest) = file.split_first_chunk().unwrap();
+    let (header, data) = rest.split_at(usize::try_from(u64::from_le_bytes(*length)).unwrap());
+    let mut header: BTreeMap<String, Json> = serde_json::from_slice(header).unwrap();
+    header.remove("__metadata__");
+    let mut tensors: BTreeMap<String, (Json, Vec<u64>, Vec<u8>)> = BTreeMap::new();
+    // Of a layer, the projections of queries come first, then those of keys, then those of values.
+    let order = |name: &str| ["query", "key", "value"].iter().position(|part| name.contains(&format!("self.{part}")));
+    let mut names: Vec<&String> = header.keys().collect();
+    names.sort_by_key(|name| order(name));
+    for name in names {
+        let tensor = &header[name];
+        let shape: Vec<u64> = serde_json::from_value(tensor["shape"].clone()).unwrap();
+        let [start, end]: [usize; 2] = serde_json::from_value(tensor["data_offsets"].clone()).unwrap();
+        let mut name = ["query", "key", "value"]
+            .iter()
+            .fold(name.clone(), |name, part| name.replace(&format!("attention.self.{part}"), "mixer.Wqkv"));
+        for (from, to) in TABLE {
+            name = name.replace(from, to);
+        }
+        let (_, rows, bytes) = tensors.entry(name).or_insert((tensor["dtype"].clone(), shape.clone(), Vec::new()));
+        if !bytes.is_empty() {
+            rows[0] += shape[0];
+        }
+        bytes.extend_from_slice(&data[start..end]);
+    }
+    assert!(tensors["roberta.encoder.layers.0.mixer.Wqkv.weight"].1 == [96, 32], "{:?}", tensors.keys());
+
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, (dtype, shape, bytes)) in tensors {
+        let offsets = [data.len(), data.len() + bytes.len()];
+        header.insert(name, json!({"dtype": dtype, "shape": shape, "data_offsets": offsets}));
+        data.extend(bytes);
+    }
+    let header = Json::from(header).to_string();
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
+    std::fs::write(&path, file).unwrap();
+    to
+}
+
+#[test]
+fn a_reranker_in_jinas_names_is_an_xlm_r() {
+    let reference = Reference::of("convertible/xlmr-rerank");
+    let folder = in_jinas_names();
+    let executor = &mut Executor::inline(Isa::best());
+    check(&open(folder.path()), &reference, executor, "directory");
+    check(&converted_from(folder.path(), OutputType::F32), &reference, executor, "F32");
 }

@@ -80,7 +80,7 @@ impl Network for Bert {
 const ROBERTA: [&str; 3] = ["roberta", "xlm-roberta", "camembert"];
 
 fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
-    let model_type = config.string(&["model_type"])?.unwrap_or_default();
+    let model_type = config.model_type()?.unwrap_or_default();
     let absolute = config.string(&["position_embedding_type"])?.is_none_or(|ty| !["alibi", "rotary"].contains(&ty));
     Ok(absolute && (ROBERTA.contains(&model_type) || ["bert", "distilbert"].contains(&model_type)))
 }
@@ -90,7 +90,7 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     if let Some(found) = config.string(&["position_embedding_type"])?.filter(|&ty| ty != "absolute") {
         return Err(config.error("position_embedding_type", "\"absolute\"", format!("{found:?}")));
     }
-    let model_type = config.string(&["model_type"])?.unwrap_or_default();
+    let model_type = config.model_type()?.unwrap_or_default();
     to.size("block_count", &["num_hidden_layers", "n_layers"])?;
     to.size("embedding_length", &["hidden_size", "dim"])?;
     to.size("feed_forward_length", &["intermediate_size", "hidden_dim"])?;
@@ -218,6 +218,8 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
         ("classifier.out_proj", "cls.output"),
         // DistilBERT
         ("pre_classifier", "cls"),
+        // XLM-R of Jina
+        ("emb_ln", "token_embd_norm"),
     ];
     const LAYER: &[(&str, &str)] = &[
         ("attention.self.query", "attn_q"),
@@ -237,6 +239,13 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
         ("ffn.lin1", "ffn_up"),
         ("ffn.lin2", "ffn_down"),
         ("output_layer_norm", "layer_output_norm"),
+        // XLM-R of Jina
+        ("mixer.Wqkv", "attn_qkv"),
+        ("mixer.out_proj", "attn_output"),
+        ("norm1", "attn_output_norm"),
+        ("mlp.fc1", "ffn_up"),
+        ("mlp.fc2", "ffn_down"),
+        ("norm2", "layer_output_norm"),
     ];
     // Heads of pre-training, and a buffer.
     const UNUSED: &[&str] = &[
@@ -261,7 +270,7 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
     if let Some(gguf) = find(TABLES, stem) {
         return HfName::Gguf(format!("{gguf}.{kind}"));
     }
-    let Some((index, part)) = layer_and_part(stem, &["encoder.layer.", "transformer.layer."]) else {
+    let Some((index, part)) = layer_and_part(stem, &["encoder.layer.", "transformer.layer.", "encoder.layers."]) else {
         return HfName::Unknown;
     };
     find(LAYER, part).map_or(HfName::Unknown, |gguf| HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")))
@@ -281,6 +290,8 @@ mod tests {
             ("encoder.layer.0.attention.self.query.bias", gguf("blk.0.attn_q.bias")),
             ("distilbert.transformer.layer.3.ffn.lin2.weight", gguf("blk.3.ffn_down.weight")),
             ("bert.pooler.dense.weight", gguf("cls.weight")),
+            ("roberta.emb_ln.bias", gguf("token_embd_norm.bias")),
+            ("roberta.encoder.layers.3.mixer.Wqkv.weight", gguf("blk.3.attn_qkv.weight")),
             ("roberta.encoder.layer.0.output.dense.bias", gguf("blk.0.ffn_down.bias")),
             ("classifier.out_proj.weight", gguf("cls.output.weight")),
             ("cls.predictions.bias", HfName::Unused),

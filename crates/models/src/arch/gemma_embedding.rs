@@ -91,7 +91,7 @@ impl Network for Gemma {
 }
 
 fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
-    let gemma = config.string(&["model_type"])? == Some("gemma3_text");
+    let gemma = config.model_type()? == Some("gemma3_text");
     Ok(gemma && config.bool("use_bidirectional_attention")?.unwrap_or(false))
 }
 

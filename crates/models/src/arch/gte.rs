@@ -23,7 +23,7 @@ use crate::weights::Weights;
 pub(crate) const ARCHITECTURE: Architecture = Architecture { name: "gte-new", recognises, translate, gguf_name, load };
 
 fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
-    let named = matches!(config.string(&["model_type"])?, Some("new" | "gte"));
+    let named = matches!(config.model_type()?, Some("new" | "gte"));
     Ok(named)
 }
 

@@ -33,7 +33,7 @@ pub(crate) const ARCHITECTURE: Architecture =
 const MAX_BIAS: f32 = 8.0;
 
 fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
-    let bert = matches!(config.string(&["model_type"])?, Some("bert" | "jina_bert" | "jina-bert-v2"));
+    let bert = matches!(config.model_type()?, Some("bert" | "jina_bert" | "jina-bert-v2"));
     Ok(bert && config.string(&["position_embedding_type"])? == Some("alibi"))
 }
 

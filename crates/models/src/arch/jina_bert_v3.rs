@@ -17,7 +17,7 @@ pub(crate) const ARCHITECTURE: Architecture =
     Architecture { name: "jina-bert-v3", recognises, translate, gguf_name, load };
 
 fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
-    let xlm_roberta = config.string(&["model_type"])? == Some("xlm-roberta");
+    let xlm_roberta = config.model_type()? == Some("xlm-roberta");
     Ok(xlm_roberta && config.string(&["position_embedding_type"])? == Some("rotary"))
 }
 

@@ -15,7 +15,7 @@ pub(crate) const ARCHITECTURE: Architecture =
     Architecture { name: "llama", recognises, translate, gguf_name: decoder::gguf_name, load };
 
 fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
-    Ok(config.string(&["model_type"])?.is_some_and(|ty| ["llama", "mistral"].contains(&ty)))
+    Ok(config.model_type()?.is_some_and(|ty| ["llama", "mistral"].contains(&ty)))
 }
 
 fn translate(to: &mut Translation<'_>) -> Result<(), Error> {

@@ -97,7 +97,7 @@ fn normalised(executor: &mut Executor, x: &Matrix, norm: Option<&Norm>) -> Matri
 }
 
 fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
-    Ok(config.string(&["model_type"])? == Some("modernbert"))
+    Ok(config.model_type()? == Some("modernbert"))
 }
 
 fn translate(to: &mut Translation<'_>) -> Result<(), Error> {

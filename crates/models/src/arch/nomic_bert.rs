@@ -29,7 +29,7 @@ pub(crate) const MIXTURE: Architecture =
     Architecture { name: "nomic-bert-moe", recognises: recognises_mixture, translate, gguf_name, load: load_mixture };
 
 fn is_nomic(config: &HfConfig<'_>) -> Result<bool, Error> {
-    Ok(config.string(&["model_type"])? == Some("nomic_bert"))
+    Ok(config.model_type()? == Some("nomic_bert"))
 }
 
 fn has_experts(config: &HfConfig<'_>) -> Result<bool, Error> {

@@ -14,7 +14,7 @@ pub(crate) const ARCHITECTURE: Architecture =
     Architecture { name: "qwen2", recognises, translate, gguf_name: decoder::gguf_name, load };
 
 fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
-    Ok(config.string(&["model_type"])? == Some("qwen2"))
+    Ok(config.model_type()? == Some("qwen2"))
 }
 
 fn translate(to: &mut Translation<'_>) -> Result<(), Error> {

@@ -22,7 +22,7 @@ pub(crate) const ARCHITECTURE: Architecture =
     Architecture { name: "qwen3", recognises, translate, gguf_name: decoder::gguf_name, load };
 
 fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
-    Ok(config.string(&["model_type"])? == Some("qwen3"))
+    Ok(config.model_type()? == Some("qwen3"))
 }
 
 fn translate(to: &mut Translation<'_>) -> Result<(), Error> {

@@ -63,7 +63,7 @@ const NUMBERS: [&str; 14] = [
 impl<'a> Model<'a> {
     pub(super) fn read(dir: &'a Path, document: &'a Document, fields: &'a Map<String, Json>) -> Result<Self, Error> {
         let config = HfConfig { path: &document.path, fields };
-        let model_type = config.string(&["model_type"])?;
+        let model_type = config.model_type()?;
         let model_type =
             model_type.ok_or_else(|| config.error("model_type", "the name of an architecture", "nothing"))?;
         let Some(architecture) = arch::of_hugging_face(&config)? else {
@@ -92,7 +92,7 @@ impl<'a> Model<'a> {
     }
 
     pub(super) fn model_type(&self) -> &str {
-        self.document.value.get("model_type").and_then(Json::as_str).unwrap_or_default()
+        self.translation.config.model_type().ok().flatten().unwrap_or_default()
     }
 
     /// Whether the checkpoint is that of a sequence classifier.
