@@ -18,7 +18,7 @@
 
 use docent_kernels::{Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Pooling};
 
-use super::{Architecture, Loaded, Network, Sizes, find, layer_and_part};
+use super::{Architecture, Loaded, Network, Sizes, find, jina_bert_v3, layer_and_part};
 use crate::Error;
 use crate::blocks::{Attention, FeedForward};
 use crate::head::{Head, ScoreKind, Scorer, Step};
@@ -239,13 +239,6 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
         ("ffn.lin1", "ffn_up"),
         ("ffn.lin2", "ffn_down"),
         ("output_layer_norm", "layer_output_norm"),
-        // XLM-R of Jina
-        ("mixer.Wqkv", "attn_qkv"),
-        ("mixer.out_proj", "attn_output"),
-        ("norm1", "attn_output_norm"),
-        ("mlp.fc1", "ffn_up"),
-        ("mlp.fc2", "ffn_down"),
-        ("norm2", "layer_output_norm"),
     ];
     // Heads of pre-training, and a buffer.
     const UNUSED: &[&str] = &[
@@ -273,7 +266,10 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
     let Some((index, part)) = layer_and_part(stem, &["encoder.layer.", "transformer.layer.", "encoder.layers."]) else {
         return HfName::Unknown;
     };
-    find(LAYER, part).map_or(HfName::Unknown, |gguf| HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")))
+    // Jina's reranker has the layers' names of its embedder.
+    find(LAYER, part)
+        .or_else(|| find(jina_bert_v3::LAYER, part))
+        .map_or(HfName::Unknown, |gguf| HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")))
 }
 
 #[cfg(test)]

@@ -90,20 +90,22 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
     Ok(Loaded::encoder(encoder, sizes, None))
 }
 
+/// The parts of a layer of Jina's XLM-R, in whichever way positions are told.
+pub(super) const LAYER: &[(&str, &str)] = &[
+    ("mixer.Wqkv", "attn_qkv"),
+    ("mixer.out_proj", "attn_output"),
+    ("norm1", "attn_output_norm"),
+    ("mlp.fc1", "ffn_up"),
+    ("mlp.fc2", "ffn_down"),
+    ("norm2", "layer_output_norm"),
+];
+
 pub(crate) fn gguf_name(name: &str) -> HfName {
     const TABLES: &[(&str, &str)] = &[
         ("embeddings.word_embeddings", "token_embd"),
         ("embeddings.token_type_embeddings", "token_types"),
         ("emb_ln", "token_embd_norm"),
         ("pooler.dense", "cls"),
-    ];
-    const LAYER: &[(&str, &str)] = &[
-        ("mixer.Wqkv", "attn_qkv"),
-        ("mixer.out_proj", "attn_output"),
-        ("norm1", "attn_output_norm"),
-        ("mlp.fc1", "ffn_up"),
-        ("mlp.fc2", "ffn_down"),
-        ("norm2", "layer_output_norm"),
     ];
     let name = name.strip_prefix("roberta.").unwrap_or(name);
     if name.ends_with(".lora_A") || name.ends_with(".lora_B") || name.starts_with("lm_head.") {
