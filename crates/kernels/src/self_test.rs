@@ -98,7 +98,7 @@ pub fn self_test(isa: Isa) -> SelfTest {
 
 const TYPES: [WeightType; 4] = [WeightType::F32, WeightType::F16, WeightType::Bf16, WeightType::Q8_0];
 
-const EPILOGUES: [(&str, Epilogue); 8] = [
+const EPILOGUES: [(&str, Epilogue); 9] = [
     ("assign", Epilogue::Assign),
     ("add", Epilogue::Add),
     ("gelu", Epilogue::Activate(Activation::Gelu)),
@@ -107,6 +107,7 @@ const EPILOGUES: [(&str, Epilogue); 8] = [
     ("silu", Epilogue::Activate(Activation::Silu)),
     ("tanh", Epilogue::Activate(Activation::Tanh)),
     ("multiply", Epilogue::Multiply),
+    ("add, gelu", Epilogue::AddActivate(Activation::Gelu)),
 ];
 
 /// The largest error so far, as a part of what is allowed.
@@ -236,7 +237,9 @@ fn linear(executor: &mut Executor, random: &mut Random, ty: WeightType) -> Vec<O
         let before = random.values(rows * outputs);
         for ((_, epilogue), comparison) in EPILOGUES.iter().zip(&mut comparisons) {
             let mut out = match epilogue {
-                Epilogue::Add | Epilogue::Multiply => matrix(executor, rows, outputs, &before),
+                Epilogue::Add | Epilogue::Multiply | Epilogue::AddActivate(_) => {
+                    matrix(executor, rows, outputs, &before)
+                }
                 _ => unwritten(executor, rows, outputs),
             };
             executor.linear(&x, &layer, *epilogue, &mut out);
@@ -400,7 +403,7 @@ mod tests {
             // Every operation once, and each compared with something that it is near to but not equal.
             let names: std::collections::HashSet<&str> =
                 test.operations.iter().map(|operation| operation.operation.as_str()).collect();
-            assert_eq!(names.len(), 4 + 2 + 4 * 8 + 2 + 5 + 5);
+            assert_eq!(names.len(), 4 + 2 + 4 * 9 + 2 + 5 + 5);
             assert_eq!(names.len(), test.operations.len());
             for name in [
                 "embed Q8_0",

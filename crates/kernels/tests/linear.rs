@@ -9,7 +9,7 @@ use docent_kernels::{Activation, Epilogue, Executor, Isa, Linear, RawMatrix, Thr
 use half::f16;
 use proptest::prelude::*;
 
-const EPILOGUES: [Epilogue; 8] = [
+const EPILOGUES: [Epilogue; 10] = [
     Epilogue::Assign,
     Epilogue::Add,
     Epilogue::Multiply,
@@ -18,6 +18,8 @@ const EPILOGUES: [Epilogue; 8] = [
     Epilogue::Activate(Activation::Relu),
     Epilogue::Activate(Activation::Silu),
     Epilogue::Activate(Activation::Tanh),
+    Epilogue::AddActivate(Activation::Gelu),
+    Epilogue::AddActivate(Activation::Relu),
 ];
 
 /// A part of a stacked layer.
@@ -63,6 +65,10 @@ fn finish(epilogue: Epilogue, before: f32, (sum, error): (f64, f64)) -> (f64, f6
             let value = f64::from(before) * sum;
             (value, f64::from(before.abs()) * error + EPSILON * value.abs())
         }
+        Epilogue::AddActivate(activation) => {
+            let added = finish(Epilogue::Add, before, (sum, error));
+            finish(Epilogue::Activate(activation), before, added)
+        }
         Epilogue::Activate(Activation::Relu) => (sum.max(0.0), error),
         Epilogue::Activate(Activation::Silu) => {
             let value = common::silu(sum);
@@ -98,7 +104,9 @@ fn check(x: &[f32], rows: usize, parts: &[Part], epilogues: &[Epilogue], random:
         let x = matrix_of(&mut executor, rows, inputs, x);
         for &epilogue in epilogues {
             let mut out = match epilogue {
-                Epilogue::Add | Epilogue::Multiply => matrix_of(&mut executor, rows, outputs, &before),
+                Epilogue::Add | Epilogue::Multiply | Epilogue::AddActivate(_) => {
+                    matrix_of(&mut executor, rows, outputs, &before)
+                }
                 _ => dirty(&mut executor, rows, outputs),
             };
             executor.linear(&x, &linear, epilogue, &mut out);

@@ -17,6 +17,8 @@ pub enum Epilogue {
     Multiply,
     /// `out = f(Wx + b)`
     Activate(Activation),
+    /// `out = f(out + Wx + b)`: the activation of a sum whose other part is already in `out`.
+    AddActivate(Activation),
 }
 
 /// The activation function of a feed-forward layer.
@@ -72,6 +74,7 @@ impl Output {
             Epilogue::Add => (Combine::Add, None),
             Epilogue::Multiply => (Combine::Multiply, None),
             Epilogue::Activate(activation) => (Combine::Replace, Some(activation)),
+            Epilogue::AddActivate(activation) => (Combine::Add, Some(activation)),
         };
         Output { data, stride, bias, combine, activation }
     }

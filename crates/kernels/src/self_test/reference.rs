@@ -66,6 +66,9 @@ pub(super) fn finish(epilogue: Epilogue, before: f32, sum: Bounded) -> Bounded {
             let (before, value) = (f64::from(before), f64::from(before) * sum.value);
             Bounded { value, error: before.abs() * sum.error + EPSILON * value.abs() + UNDERFLOW }
         }
+        Epilogue::AddActivate(activation) => {
+            finish(Epilogue::Activate(activation), before, finish(Epilogue::Add, before, sum))
+        }
         Epilogue::Activate(Activation::Silu) => activated(sum.value / (1.0 + (-sum.value).exp())),
         Epilogue::Activate(Activation::Tanh) => activated(sum.value.tanh()),
         Epilogue::Activate(Activation::Relu) => Bounded { value: sum.value.max(0.0), error: sum.error },
