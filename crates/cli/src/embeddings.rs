@@ -149,7 +149,7 @@ fn request(model: &Option<String>, texts: Vec<String>, first: usize, options: &E
 /// What is wrong with the options, as the fault of the command line that it is.
 fn option_error(error: Error) -> anyhow::Error {
     match error {
-        Error::Dim { .. } | Error::MaxLength { .. } => usage(error.to_string()),
+        Error::Dim { .. } | Error::MaxLength { .. } | Error::PromptName { .. } => usage(error.to_string()),
         error => error.into(),
     }
 }

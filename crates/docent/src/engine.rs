@@ -98,11 +98,16 @@ impl Engine {
         cells.map(|(index, cell)| cell.into_inner().unwrap_or_else(|| one(index))).collect()
     }
 
-    /// The embedding of each sequence: one row, or one a token without pooling.
-    pub(crate) fn embed(&self, sequences: &[&[u32]], pooling: Pooling) -> Result<Vec<Vec<f32>>, BatchError> {
+    /// The embedding of each sequence for a task of the model, or for none: one row, or one a token without pooling.
+    pub(crate) fn embed(
+        &self,
+        sequences: &[&[u32]],
+        pooling: Pooling,
+        task: Option<usize>,
+    ) -> Result<Vec<Vec<f32>>, BatchError> {
         let lengths: Vec<usize> = sequences.iter().map(|ids| ids.len()).collect();
         self.run(&lengths, |executor, group| {
-            let batch = Batch::new(group.iter().map(|&index| sequences[index]));
+            let batch = Batch::new(group.iter().map(|&index| sequences[index])).for_task(task);
             let pooled = self.model.pooled(executor, &batch, pooling)?;
             let row_range = |sequence: usize| match pooling {
                 Pooling::None => batch.sequences().range(sequence),

@@ -35,6 +35,16 @@ pub enum Error {
         /// The components of its vectors.
         most: usize,
     },
+    /// A prompt of the model's is asked for by a name that none of them has.
+    #[error("{model} has no prompt `{name}`{}", others(known))]
+    PromptName {
+        /// What was asked for.
+        name: String,
+        /// The model.
+        model: String,
+        /// The names of its prompts.
+        known: Vec<String>,
+    },
     /// The model is of a kind that scores no pairs.
     #[error("{name} is {found}, not a reranker")]
     NotAReranker {
@@ -154,6 +164,11 @@ pub enum Error {
     /// The model and its tokenizer do not go together.
     #[error("the model cannot run what its tokenizer made: {0}")]
     Batch(#[from] BatchError),
+}
+
+/// What prompts there are instead, for a message.
+fn others(known: &[String]) -> String {
+    if known.is_empty() { ": it has none".to_owned() } else { format!(", but {}", known.join(", ")) }
 }
 
 impl Error {

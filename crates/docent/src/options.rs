@@ -48,7 +48,10 @@ impl Default for EmbedOptions {
     }
 }
 
-/// What is put in front of a text before it is tokenized.
+/// What is put in front of a text before it is tokenized, and what the model is to do with it.
+///
+/// A model with adapters for tasks ([`Description::tasks`](crate::Description::tasks): jina-embeddings-v3) is run with those of the task that has
+/// the prompt's name; for texts of the caller's own, and for none, without.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Prompt {
     /// The prompt that the model names as its default; for most models none.
@@ -60,6 +63,8 @@ pub enum Prompt {
     Query,
     /// The model's prompt for the documents that are searched; nothing if it has none.
     Document,
+    /// The model's prompt of this name, one of [`Prompts::named`](crate::Prompts::named).
+    Named(String),
     /// This text.
     Text(String),
 }

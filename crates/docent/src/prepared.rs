@@ -2,7 +2,7 @@
 
 use docent_tokenizer::TruncationSide;
 
-use crate::{EmbedOptions, Embedder, Embedding, Error, Pooling, Truncate};
+use crate::{EmbedOptions, Embedder, Embedding, Error, Pooling, Prompt, Truncate};
 
 /// A text as the model will read it, and how its vector is wanted. Made by [`Embedder::prepare`] for that embedder.
 #[derive(Clone, Debug)]
@@ -12,6 +12,7 @@ pub struct PreparedText {
     pooling: Pooling,
     dim: usize,
     normalize: bool,
+    task: Option<usize>,
 }
 
 impl PreparedText {
@@ -44,6 +45,7 @@ struct Checked<'a> {
     max_length: usize,
     truncate: Truncate,
     prompt: Option<&'a str>,
+    task: Option<usize>,
 }
 
 impl Embedder {
@@ -87,13 +89,19 @@ impl Embedder {
     /// If the texts were prepared by an embedder with another vocabulary; for each text by itself, if its vector is not finite.
     pub fn embed_prepared(&self, texts: &[&PreparedText]) -> Result<Vec<Result<Embedding, Error>>, Error> {
         let mut embeddings: Vec<Option<Result<Embedding, Error>>> = texts.iter().map(|_| None).collect();
-        for pooling in Pooling::ALL {
-            let places: Vec<usize> = (0..texts.len()).filter(|&place| texts[place].pooling == pooling).collect();
-            if places.is_empty() {
-                continue;
+        // Those of a pooling and a task go through the model together.
+        let way = |text: &PreparedText| (text.pooling, text.task);
+        let mut ways: Vec<Vec<usize>> = Vec::new();
+        for (place, text) in texts.iter().enumerate() {
+            match ways.iter_mut().find(|places| way(texts[places[0]]) == way(text)) {
+                Some(places) => places.push(place),
+                None => ways.push(vec![place]),
             }
+        }
+        for places in ways {
+            let (pooling, task) = way(texts[places[0]]);
             let ids: Vec<&[u32]> = places.iter().map(|&place| &texts[place].ids[..]).collect();
-            for (values, place) in self.engine().embed(&ids, pooling)?.into_iter().zip(places) {
+            for (values, place) in self.engine().embed(&ids, pooling, task)?.into_iter().zip(places) {
                 embeddings[place] = Some(self.finish(place, values, texts[place]));
             }
         }
@@ -104,6 +112,13 @@ impl Embedder {
         let settings = self.settings();
         let pooling = options.pooling.unwrap_or(settings.pooling);
         let whole = settings.dim(pooling);
+        if let Prompt::Named(name) = &options.prompt
+            && settings.prompt(&options.prompt).is_none()
+        {
+            let known = settings.description.prompts.named.keys().cloned().collect();
+            let model = settings.description.name.clone();
+            return Err(Error::PromptName { name: name.clone(), model, known });
+        }
         let dim = options.dim.unwrap_or(whole);
         if dim == 0 || dim > whole {
             return Err(Error::Dim { dim, model: settings.description.name.clone(), most: whole });
@@ -116,6 +131,7 @@ impl Embedder {
             max_length: self.engine().max_length(options.max_length, settings.max_length, least)?,
             truncate: options.truncate,
             prompt: settings.prompt(&options.prompt),
+            task: settings.task(&options.prompt),
         })
     }
 
@@ -183,7 +199,8 @@ impl Checked<'_> {
             let (tokens, max_length) = (ids.len() + dropped, self.max_length);
             return Err(Error::TooLong { index, tokens, max_length });
         }
-        Ok(PreparedText { ids, dropped, pooling: self.pooling, dim: self.dim, normalize: self.normalize })
+        let Checked { pooling, dim, normalize, task, .. } = *self;
+        Ok(PreparedText { ids, dropped, pooling, dim, normalize, task })
     }
 }
 

@@ -31,6 +31,11 @@ pub struct ModelSettings {
     pub default_prompt: Option<String>,
 }
 
+/// A prompt that is more than a name: the adapter of a task may come without one.
+fn said(prompt: Option<&str>) -> Option<&str> {
+    prompt.filter(|prompt| !prompt.is_empty())
+}
+
 /// Where a setting comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SettingFrom {
@@ -70,8 +75,8 @@ impl ModelSettings {
             pooling,
             pooling_from,
             max_length,
-            query_prompt: prompts.query().or(query).map(str::to_owned),
-            document_prompt: prompts.document().or(document).map(str::to_owned),
+            query_prompt: said(prompts.query()).or(query).map(str::to_owned),
+            document_prompt: said(prompts.document()).or(document).map(str::to_owned),
             default_prompt: prompts.default_prompt().map(str::to_owned),
             description: description.clone(),
         }
@@ -92,7 +97,21 @@ impl ModelSettings {
             Prompt::None => None,
             Prompt::Query => self.query_prompt.as_deref(),
             Prompt::Document => self.document_prompt.as_deref(),
+            Prompt::Named(name) => self.description.prompts.named.get(name).map(String::as_str),
             Prompt::Text(text) => Some(text),
         }
+    }
+
+    /// The place among the model's [tasks](Description::tasks) of the one that a [`Prompt`] means, if there is one.
+    pub fn task(&self, prompt: &Prompt) -> Option<usize> {
+        let prompts = &self.description.prompts;
+        let name = match prompt {
+            Prompt::Default => prompts.default_name.as_deref(),
+            Prompt::Query => prompts.query_name(),
+            Prompt::Document => prompts.document_name(),
+            Prompt::Named(name) => Some(name.as_str()),
+            Prompt::None | Prompt::Text(_) => None,
+        }?;
+        self.description.tasks.iter().position(|task| task == name)
     }
 }

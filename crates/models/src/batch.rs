@@ -12,6 +12,7 @@ pub struct Batch {
     segments: Vec<u32>,
     positions: Vec<u32>,
     sequences: Sequences,
+    task: Option<usize>,
 }
 
 /// Why a model cannot run a batch.
@@ -44,6 +45,14 @@ pub enum BatchError {
         /// Rows of the embedding table.
         rows: usize,
     },
+    /// A task that the model has no adapter for.
+    #[error("the batch is for task {task}, the model has adapters for {tasks}")]
+    UnknownTask {
+        /// Its index.
+        task: usize,
+        /// Tasks of the model.
+        tasks: usize,
+    },
 }
 
 impl Batch {
@@ -61,7 +70,7 @@ impl Batch {
             positions.extend((0..sequence.len()).map(|place| (first + place) as u32));
             lengths.push(sequence.len());
         }
-        Batch { ids, segments: Vec::new(), positions, sequences: Sequences::from_lengths(lengths) }
+        Batch { ids, segments: Vec::new(), positions, sequences: Sequences::from_lengths(lengths), task: None }
     }
 
     /// The same with a segment for each token, in one run after the other: 1 for the document of a pair, in models that tell it from
@@ -73,6 +82,17 @@ impl Batch {
     pub fn with_segments(self, segments: Vec<u32>) -> Self {
         assert_eq!(segments.len(), self.ids.len(), "segments of tokens");
         Batch { segments, ..self }
+    }
+
+    /// The same to be run with the adapters of one of the model's [tasks](crate::Description::tasks), or with none.
+    #[must_use]
+    pub fn for_task(self, task: Option<usize>) -> Self {
+        Batch { task, ..self }
+    }
+
+    /// The task whose adapters it is to be run with.
+    pub(crate) fn task(&self) -> Option<usize> {
+        self.task
     }
 
     /// The token ids of all sequences.
@@ -109,8 +129,11 @@ impl Batch {
         &self.sequences
     }
 
-    /// Checks that every sequence has tokens, at most `limit`, each below `rows`.
-    pub(crate) fn check(&self, limit: usize, rows: usize) -> Result<(), BatchError> {
+    /// Checks that every sequence has tokens, at most `limit`, each below `rows`, and that there is its task among `tasks`.
+    pub(crate) fn check(&self, limit: usize, rows: usize, tasks: usize) -> Result<(), BatchError> {
+        if let Some(task) = self.task.filter(|&task| task >= tasks) {
+            return Err(BatchError::UnknownTask { task, tasks });
+        }
         for (sequence, tokens) in self.sequences.iter().enumerate() {
             if tokens.is_empty() {
                 return Err(BatchError::Empty { sequence });
@@ -142,9 +165,11 @@ mod tests {
     #[test]
     fn batches_are_checked() {
         let batch = Batch::new([&[1, 2][..], &[3]]);
-        assert_eq!(batch.check(2, 4), Ok(()));
-        assert_eq!(batch.check(1, 4), Err(BatchError::TooLong { sequence: 0, tokens: 2, limit: 1 }));
-        assert_eq!(batch.check(2, 3), Err(BatchError::UnknownId { sequence: 1, id: 3, rows: 3 }));
-        assert_eq!(Batch::new([&[][..]]).check(2, 4), Err(BatchError::Empty { sequence: 0 }));
+        assert_eq!(batch.check(2, 4, 0), Ok(()));
+        assert_eq!(batch.check(1, 4, 0), Err(BatchError::TooLong { sequence: 0, tokens: 2, limit: 1 }));
+        assert_eq!(batch.check(2, 3, 0), Err(BatchError::UnknownId { sequence: 1, id: 3, rows: 3 }));
+        assert_eq!(Batch::new([&[][..]]).check(2, 4, 0), Err(BatchError::Empty { sequence: 0 }));
+        assert_eq!(batch.clone().for_task(Some(1)).check(2, 4, 2), Ok(()));
+        assert_eq!(batch.for_task(Some(2)).check(2, 4, 2), Err(BatchError::UnknownTask { task: 2, tasks: 2 }));
     }
 }

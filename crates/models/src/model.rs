@@ -15,6 +15,7 @@ use crate::output::Output;
 use crate::pass::{Cache, Pass, Prefix};
 use crate::sentence_transformers::SentenceTransformers;
 use crate::settings::{HfConfig, Settings, Translated, Translation};
+use crate::source::tasks::Task;
 use crate::source::{Directory, Source};
 use crate::weights::{TokenId, Weights};
 use crate::{Batch, BatchError, Error};
@@ -80,6 +81,8 @@ pub struct Description {
     pub normalize: Option<bool>,
     /// The texts to put in front of an input.
     pub prompts: Prompts,
+    /// The tasks that the model has adapters for; [`Batch::for_task`] asks for one by its place.
+    pub tasks: Vec<String>,
     /// Tensors in the files that the architecture has no use for.
     pub unused_tensors: Vec<String>,
 }
@@ -93,25 +96,48 @@ pub struct Prompts {
     pub default_name: Option<String>,
 }
 
+impl Description {
+    /// Adds the prompts that come with the adapters of tasks, where the model's own settings have none by these names.
+    fn add_prompts_of_tasks(&mut self, source: &Source) {
+        for task in source.tasks() {
+            self.prompts.named.entry(task.name.clone()).or_insert_with(|| task.prompt.clone().unwrap_or_default());
+        }
+    }
+}
+
 impl Prompts {
     /// The prompt for search queries, if the model has one.
     pub fn query(&self) -> Option<&str> {
+        self.text(self.query_name()?)
+    }
+
+    /// Its name.
+    pub fn query_name(&self) -> Option<&str> {
         self.first_of(&["query", "search_query", "retrieval.query"])
     }
 
     /// The prompt for the documents that are searched, if the model has one.
     pub fn document(&self) -> Option<&str> {
+        self.text(self.document_name()?)
+    }
+
+    /// Its name.
+    pub fn document_name(&self) -> Option<&str> {
         self.first_of(&["document", "passage", "search_document", "retrieval.passage", "corpus"])
     }
 
     /// The prompt to use when the caller asks for none in particular.
     pub fn default_prompt(&self) -> Option<&str> {
-        self.default_name.as_ref().and_then(|name| self.named.get(name)).map(String::as_str)
+        self.text(self.default_name.as_ref()?)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.named.get(name).map(String::as_str)
     }
 
     /// Publishers differ in what they call the same task.
     fn first_of(&self, names: &[&str]) -> Option<&str> {
-        names.iter().find_map(|&name| self.named.get(name)).map(String::as_str)
+        names.iter().find_map(|&name| self.named.get_key_value(name)).map(|(name, _)| name.as_str())
     }
 }
 
@@ -141,7 +167,7 @@ impl Model {
     }
 
     fn open_gguf(path: &Path, threads: &ThreadPool) -> Result<Self, Error> {
-        let source = Source::from_gguf(path, Gguf::open(path)?);
+        let source = Source::of_gguf_and_adapters(path, Gguf::open(path)?)?;
         let Source::Gguf { gguf, .. } = &source else { unreachable!("made from a GGUF file just above") };
         let metadata = gguf.metadata();
         if let Some(found) = metadata.str("general.type")?.filter(|&ty| ty != "model") {
@@ -173,6 +199,7 @@ impl Model {
             name.clone_into(&mut description.name);
         }
         description.pooling = pooling;
+        description.add_prompts_of_tasks(&source);
         if pooling_type == Some(RANK) && loaded.scorer.is_none() {
             return Err(Error::config(path, key, "a head that scores, `cls.output.weight`", "none"));
         }
@@ -204,7 +231,8 @@ impl Model {
         }
         let translated = Translated::new(translation)?;
         let settings = translated.settings(&file, architecture.name);
-        let source = Source::from_directory(path, architecture.gguf_name, &modules.weights)?;
+        let tasks = Task::of_config(&config)?;
+        let source = Source::from_directory(path, architecture.gguf_name, &modules.weights, tasks)?;
         let (tokenizer, (loaded, mut description)) = beside(
             || Tokenizer::from_directory(path),
             |token| {
@@ -220,6 +248,7 @@ impl Model {
         description.pooling = modules.pooling.filter(|_| modules.scoring.is_none());
         description.normalize = modules.normalize;
         description.prompts = modules.prompts;
+        description.add_prompts_of_tasks(&source);
         let classifier = config.classes()?.iter().any(|class| class.ends_with("ForSequenceClassification"));
         description.reranker = modules.scoring.is_some() || (modules.pooling.is_none() && classifier);
         Ok(Model::new(description, tokenizer, loaded))
@@ -244,9 +273,10 @@ impl Model {
     /// [`hidden_size`](Description::hidden_size) values, in a matrix to be recycled by `executor`.
     ///
     /// # Errors
-    /// If a sequence is empty, longer than [`positions`](Description::positions), or has an id without an embedding.
+    /// If a sequence is empty, longer than [`positions`](Description::positions), or has an id without an embedding; if the batch is for a task
+    /// that the model has not.
     pub fn forward(&self, executor: &mut Executor, batch: &Batch) -> Result<Matrix, BatchError> {
-        batch.check(self.description.positions, self.description.vocabulary)?;
+        self.check(batch)?;
         Ok(self.network.forward(executor, &mut Pass { batch, rows: Rows::All, cache: Cache::None }))
     }
 
@@ -260,7 +290,7 @@ impl Model {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn pooled(&self, executor: &mut Executor, batch: &Batch, pooling: Pooling) -> Result<Matrix, BatchError> {
-        batch.check(self.description.positions, self.description.vocabulary)?;
+        self.check(batch)?;
         let pooled = self.pooled_states(executor, batch, pooling, Cache::None);
         // Vectors of tokens are hidden states, not embeddings.
         if pooling == Pooling::None {
@@ -285,7 +315,7 @@ impl Model {
         prefix: Option<&Prefix>,
     ) -> Result<Matrix, BatchError> {
         let scorer = self.scorer.as_ref().expect("the caller has looked at the description");
-        batch.check(self.description.positions, self.description.vocabulary)?;
+        self.check(batch)?;
         let first = batch.positions().first().map_or(0, |&first| first as usize);
         assert_eq!(prefix.map_or(0, Prefix::tokens), first, "first position of a batch after a prefix");
         let cache = prefix.map_or(Cache::None, Cache::Follow);
@@ -302,7 +332,7 @@ impl Model {
             return Ok(None);
         }
         let batch = Batch::new([ids]);
-        batch.check(self.description.positions, self.description.vocabulary)?;
+        self.check(&batch)?;
         let mut prefix = Prefix::new();
         let hidden = self.extend(executor, &batch, &mut prefix);
         executor.recycle(hidden);
@@ -340,12 +370,17 @@ impl Model {
     pub fn next_logits(&self, executor: &mut Executor, ids: &[u32], prefix: &mut Prefix) -> Result<Matrix, BatchError> {
         let output = self.logits.as_ref().expect("the caller has loaded the output of a language model");
         let batch = Batch::after(prefix.tokens(), [ids]);
-        batch.check(self.description.positions, self.description.vocabulary)?;
+        self.check(&batch)?;
         let hidden = self.extend(executor, &batch, prefix);
         let mut logits = executor.matrix(1, output.outputs());
         executor.linear(&hidden, output, Epilogue::Assign, &mut logits);
         executor.recycle(hidden);
         Ok(logits)
+    }
+
+    fn check(&self, batch: &Batch) -> Result<(), BatchError> {
+        let Description { positions, vocabulary, tasks, .. } = &self.description;
+        batch.check(*positions, *vocabulary, tasks.len())
     }
 
     /// The hidden state of the last token of the batch's one sequence, which goes on from `prefix` and is added to it.
@@ -439,6 +474,7 @@ fn describe(
         rerank_template: None,
         normalize: None,
         prompts: Prompts::default(),
+        tasks: weights.tasks(),
         unused_tensors: weights.unused(),
     }
 }

@@ -288,11 +288,6 @@ impl<'c> Translation<'c> {
         let key = self.note(key, field);
         self.keys.text(&key, value);
     }
-
-    pub(crate) fn set_texts(&mut self, key: &str, field: &'static str, values: &[String]) {
-        let key = self.note(key, field);
-        self.keys.texts(&key, values);
-    }
 }
 
 /// The `model_type` that a class of configuration stands for which the publisher has written: `auto_map` has it as

@@ -1,5 +1,7 @@
 //! Tensors by name and shape, made into what the executor computes with.
 
+mod tasks;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,6 +12,7 @@ use docent_kernels::{
 };
 
 use crate::Error;
+use crate::blocks::Adapted;
 use crate::output::Output;
 use crate::source::{Source, TensorView};
 
@@ -64,6 +67,11 @@ impl<'a> Weights<'a> {
     /// A linear layer: `{stem}.weight` and, if it is there, `{stem}.bias`.
     pub(crate) fn linear(&self, stem: &str, inputs: usize, outputs: usize) -> Result<Linear, Error> {
         self.stacked_linear(&[(stem, outputs)], inputs)
+    }
+
+    /// A linear layer with what each task of the model adds to it.
+    pub(crate) fn adapted(&self, stem: &str, inputs: usize, outputs: usize) -> Result<Adapted, Error> {
+        self.with_tasks(stem, self.linear(stem, inputs, outputs)?, inputs, outputs)
     }
 
     /// Several linear layers of one input as one, their outputs one after the other.
@@ -163,7 +171,12 @@ impl<'a> Weights<'a> {
 
     /// Queries, keys and values of a layer as one projection, from one matrix (`attn_qkv`) or from three. Files that keep the
     /// weights in one may still keep the biases in three.
-    pub(crate) fn query_key_value(&self, layer: usize, inputs: usize, heads: &Heads) -> Result<Linear, Error> {
+    pub(crate) fn query_key_value(&self, layer: usize, inputs: usize, heads: &Heads) -> Result<Adapted, Error> {
+        let projection = self.projection(layer, inputs, heads)?;
+        self.with_tasks(&format!("blk.{layer}.attn_qkv"), projection, inputs, heads.columns())
+    }
+
+    fn projection(&self, layer: usize, inputs: usize, heads: &Heads) -> Result<Linear, Error> {
         let name = |part: &str| format!("blk.{layer}.{part}");
         let parts = [("attn_q", heads.queries()), ("attn_k", heads.keys()), ("attn_v", heads.values())]
             .map(|(part, columns)| (name(part), columns.len()));
@@ -298,6 +311,11 @@ impl<'a> Weights<'a> {
     /// The values of a vector, or `None` if the model has no such tensor.
     pub(crate) fn vector_if_present(&self, name: &str, length: usize) -> Result<Option<Vec<f32>>, Error> {
         if self.has(name) { self.vector(name, length).map(Some) } else { Ok(None) }
+    }
+
+    /// The names of the tasks that there are adapters for.
+    pub(crate) fn tasks(&self) -> Vec<String> {
+        self.source.tasks().into_iter().map(|task| task.name.clone()).collect()
     }
 
     /// The names of tensors that nobody asked for.

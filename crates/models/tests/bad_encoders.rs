@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use docent_gguf::{Gguf, OwnedValue, TensorType, WriteError, Writer};
 use docent_kernels::ThreadPool;
 use docent_models::Model;
+use docent_models::convert::{OutputType, convert};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
@@ -317,4 +318,92 @@ fn modules_of_a_head_that_cannot_be_are_named() {
         }
     });
     says(&other, "no scoring head for the architecture nomic-bert");
+}
+
+/// A change to the adapter of a task: metadata to set, and what becomes of the tensors.
+type AdapterDamage = (&'static [(&'static str, &'static str)], fn(&mut Tensors), &'static str);
+
+#[test]
+fn damaged_adapters_are_named() {
+    const TASK: &str = "retrieval.query";
+    let folder = TempDir::new().unwrap();
+    let base = folder.path().join("m.gguf");
+    convert(&fixture("jina-bert-v3"), &base, OutputType::F32, &mut |_| {}).unwrap();
+    let path = folder.path().join(format!("lora-{TASK}-m.gguf"));
+    let sound = fs::read(&path).unwrap();
+    let table: [AdapterDamage; 9] = [
+        (&[("general.type", "model")], |_| {}, "general.type: expected adapter, found model"),
+        (&[("adapter.type", "ia3")], |_| {}, "adapter.type: expected lora, found ia3"),
+        (&[("general.architecture", "bert")], |_| {}, "general.architecture: expected jina-bert-v3, found bert"),
+        (&[("adapter.lora.task_name", "text-matching")], |_| {}, "adapter.lora.task_name: expected another task than"),
+        (
+            &[],
+            |tensors| drop(tensors.remove("blk.1.ffn_up.weight.lora_b")),
+            "tensor `blk.1.ffn_up.weight.lora_b` is missing",
+        ),
+        (
+            &[],
+            |tensors| tensors.get_mut("blk.0.attn_qkv.weight.lora_a").unwrap().0 = vec![12, 6],
+            "`blk.0.attn_qkv.weight.lora_a`: expected shape [6, 24], found [6, 12]",
+        ),
+        (
+            &[],
+            |tensors| tensors.get_mut("token_embd.weight.lora_b").unwrap().0 = vec![24, 3],
+            "`token_embd.weight.lora_b`: expected shape [24, 3], found [3, 24]",
+        ),
+        (
+            &[],
+            |tensors| tensors.get_mut("token_types.weight.lora_a").unwrap().0 = vec![72],
+            "token_types.weight.lora_a: expected a matrix of a rank from 1 to 4096, for each of 3 tasks, found the shape [72]",
+        ),
+        (
+            &[],
+            |tensors| {
+                let bytes = &mut tensors.get_mut("blk.0.ffn_down.weight.lora_a").unwrap().2;
+                bytes[4..8].copy_from_slice(&f32::NAN.to_le_bytes());
+            },
+            "`blk.0.ffn_down.weight.lora_a`",
+        ),
+    ];
+    for (metadata, damage, expected) in table {
+        let gguf = Gguf::from_bytes(sound.clone()).unwrap();
+        let mut writer = Writer::new();
+        for (key, value) in gguf.metadata().iter() {
+            match metadata.iter().find(|(other, _)| *other == key) {
+                Some((_, text)) => writer.metadata(key, *text).unwrap(),
+                None => writer.metadata(key, OwnedValue::from(value)).unwrap(),
+            };
+        }
+        let contents = |tensor: docent_gguf::Tensor<'_>| {
+            (tensor.name().to_owned(), (tensor.dims().to_vec(), tensor.tensor_type(), tensor.bytes().to_vec()))
+        };
+        let mut tensors: Tensors = gguf.tensors().map(contents).collect();
+        damage(&mut tensors);
+        for (name, (dims, ty, _)) in &tensors {
+            writer.tensor(name.as_str(), dims, *ty).unwrap();
+        }
+        writer.save::<WriteError>(&path, |info, sink| sink.write(&tensors[info.name()].2)).unwrap();
+        let message = self::message(&base);
+        says(&message, expected);
+        // Of two files for one task the second is named with the first.
+        let named = if expected.contains("another task") { "lora-text-matching" } else { "lora-retrieval.query" };
+        says(&message, named);
+    }
+    fs::write(&path, &sound[..100]).unwrap();
+    says(&message(&base), "lora-retrieval.query-m.gguf");
+}
+
+/// In a directory the factors of all tasks are in one tensor.
+#[test]
+fn tasks_at_odds_with_the_weights_are_named() {
+    for (field, value, expected) in [
+        ("lora_adaptations", json!(["a", "b"]), "for each of 2 tasks, found the shape [3, 215, 3]"),
+        ("lora_adaptations", json!(["a", "b", "a"]), "expected the name of each task once, found \"a\" again"),
+        ("lora_adaptations", json!("a"), "lora_adaptations: expected a list of strings"),
+        ("lora_alpha", json!("much"), "lora_alpha: expected a number"),
+        ("lora_alpha", json!(1e300), "lora_alpha: expected a finite number"),
+        ("task_instructions", json!([1]), "task_instructions: expected an object"),
+    ] {
+        says(&with_field("jina-bert-v3", field, value), expected);
+    }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +39,9 @@ struct Case {
     pooled: Vec<f32>,
     /// Where GGUF cannot hold all of the model.
     pooled_gguf: Option<Vec<f32>>,
+    /// With the adapters of each task.
+    #[serde(default)]
+    pooled_tasks: BTreeMap<String, Vec<f32>>,
 }
 
 #[derive(Deserialize)]
@@ -122,6 +126,59 @@ fn every_form_gives_the_vectors_of_pytorch() {
                 executor.recycle(found);
             }
         }
+    }
+}
+
+#[test]
+fn every_task_gives_the_vectors_of_pytorch() {
+    let name = "jina-bert-v3";
+    let reference = reference(name);
+    let [(directory, _), (base, _), (converted, _)] = forms(name);
+    assert_eq!(base.description().tasks, Vec::<String>::new());
+    for model in [&directory, &converted] {
+        let description = model.description();
+        let prompts = &description.prompts;
+        assert_eq!((prompts.query(), prompts.document()), (Some("find: "), Some("found: ")));
+        assert_eq!(description.unused_tensors, Vec::<String>::new());
+        for isa in Isa::available() {
+            let mut executor = Executor::inline(isa);
+            for case in &reference.cases {
+                assert_eq!(case.pooled_tasks.len(), description.tasks.len());
+                let mut run = |task: Option<usize>| {
+                    let batch = Batch::new([&case.ids[..]]).for_task(task);
+                    model.pooled(&mut executor, &batch, Pooling::Mean).unwrap().row(0).to_vec()
+                };
+                let plain = run(None);
+                for (task, name) in description.tasks.iter().enumerate() {
+                    let found = run(Some(task));
+                    close(&found, &case.pooled_tasks[name], &format!("{name} on {isa}: {:?}", case.text));
+                    assert_ne!(found, plain, "{name}");
+                }
+                close(&plain, &case.pooled, "no task");
+            }
+        }
+    }
+    let batch = Batch::new([&reference.cases[0].ids[..]]).for_task(Some(3));
+    let error = directory.pooled(&mut Executor::inline(Isa::best()), &batch, Pooling::Mean).err().unwrap();
+    assert_eq!(error.to_string(), "the batch is for task 3, the model has adapters for 3");
+}
+
+/// For the last tokens alone, on threads, and in a batch with others: the bits that a text has alone.
+#[test]
+fn a_text_has_the_same_bits_for_a_task_in_any_batch() {
+    let reference = reference("jina-bert-v3");
+    let [(model, _), ..] = forms("jina-bert-v3");
+    let texts: Vec<&[u32]> = reference.cases.iter().map(|case| &case.ids[..]).collect();
+    for pooling in [Pooling::Cls, Pooling::Mean, Pooling::Last] {
+        let run = |executor: &mut Executor, texts: &[&[u32]]| {
+            let batch = Batch::new(texts.iter().copied()).for_task(Some(1));
+            rows(&model.pooled(executor, &batch, pooling).unwrap())
+        };
+        let mut executor = Executor::inline(Isa::best());
+        let alone: Vec<_> = texts.iter().flat_map(|text| run(&mut executor, &[text])).collect();
+        assert_eq!(run(&mut executor, &texts), alone, "{pooling:?}");
+        let mut pool = Executor::on_pool(Isa::best(), Arc::new(ThreadPool::new(3)));
+        assert_eq!(run(&mut pool, &texts), alone, "{pooling:?} on threads");
     }
 }
 

@@ -15,7 +15,9 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
         Error::Hub(error) => (of_hub(error), vec![]),
         Error::Model(error) => (of_model(error), vec![]),
         Error::NotAnEmbedder { .. } | Error::NotAReranker { .. } => ("ModelKindError", vec![]),
-        Error::Dim { .. } | Error::MaxLength { .. } | Error::NoInstruction { .. } => ("OptionError", vec![]),
+        Error::Dim { .. } | Error::MaxLength { .. } | Error::NoInstruction { .. } | Error::PromptName { .. } => {
+            ("OptionError", vec![])
+        }
         Error::TooLong { index, tokens, max_length } => {
             ("TextTooLongError", vec![("index", *index), ("tokens", *tokens), ("max_length", *max_length)])
         }

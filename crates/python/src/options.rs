@@ -79,9 +79,9 @@ impl EmbedArgs {
             (None, Some("none")) => Ok(Prompt::None),
             (None, Some("query")) => Ok(Prompt::Query),
             (None, Some("document")) => Ok(Prompt::Document),
-            (None, Some(name)) => match named.get(name) {
-                Some(text) => Ok(Prompt::Text(text.clone())),
-                None => {
+            (None, Some(name)) => match named.contains_key(name) {
+                true => Ok(Prompt::Named(name.to_owned())),
+                false => {
                     let known = ["default", "none", "query", "document"];
                     let others = named.keys().map(String::as_str).filter(|name| !known.contains(name));
                     let names: Vec<&str> = known.into_iter().chain(others).collect();

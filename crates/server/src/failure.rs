@@ -123,6 +123,7 @@ impl From<docent::Error> for Failure {
         use docent::Error;
         let (kind, field) = match &error {
             Error::Dim { .. } => (FailureKind::Invalid, Some("dimensions")),
+            Error::PromptName { .. } => (FailureKind::Invalid, Some("prompt_name")),
             Error::TooLong { .. } | Error::Tokenize { .. } => (FailureKind::Tokenizer, Some("input")),
             Error::TokenId { .. } | Error::NoTokens { .. } => (FailureKind::Invalid, Some("input")),
             Error::QueryTooLong { .. } | Error::TokenizeQuery { .. } => (FailureKind::Tokenizer, Some("query")),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use docent::{
-    EmbedOptions, Embedder, Embedding, PreparedDocument, PreparedText, Prompt, RankedDocument, RerankOptions, Reranker,
+    EmbedOptions, Embedder, Embedding, PreparedDocument, PreparedText, RankedDocument, RerankOptions, Reranker,
 };
 
 use crate::blocking::beside_the_reactor;
@@ -204,10 +204,7 @@ impl Service {
         limits.check_items(call.inputs.len(), "input")?;
         let served = models.embedder(call.model.as_deref()).await?;
         let model = Arc::clone(&served);
-        let prompt = match &call.options.prompt {
-            Prompt::Text(text) => text.len(),
-            _ => 0,
-        };
+        let prompt = served.model.settings().prompt(&call.options.prompt).map_or(0, str::len);
         let bytes = call.inputs.iter().map(|input| input.bytes() + prompt).sum();
         limits.check_work(bytes, "prompt")?;
         let prepared = beside_the_reactor(bytes, move || prepare(&model.model, call.inputs, &call.options)).await?;

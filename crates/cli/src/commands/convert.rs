@@ -73,6 +73,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
             "dropped": report.dropped,
             "fallbacks": report.fallbacks,
             "pooler_lost": report.pooler_lost,
+            "adapters": report.adapters,
             "settings_lost": report.settings_lost,
         });
         writeln!(out, "{summary}")?;
@@ -97,6 +98,10 @@ fn tell(report: &Report, console: &Console) {
     }
     if !report.fallbacks.is_empty() {
         console.note(format_args!("F16, as their rows are no multiple of 32: {}", report.fallbacks.join(", ")));
+    }
+    if !report.adapters.is_empty() {
+        let names: Vec<String> = report.adapters.iter().map(|path| path.display().to_string()).collect();
+        console.note(format_args!("adapters for tasks, to be kept beside the file: {}", names.join(", ")));
     }
     if !report.settings_lost.is_empty() {
         console.note(format_args!(

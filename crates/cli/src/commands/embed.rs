@@ -38,9 +38,12 @@ pub(crate) struct Args {
     #[command(flatten)]
     input: InputArgs,
 
-    /// Put the model's own prompt for queries or documents in front of each text
-    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "prompt")]
-    prompt_name: Option<PromptName>,
+    /// Put the model's own prompt for `query` or `document` in front of each text, or another of its prompts
+    ///
+    /// The names that a model's files have are in what `docent info` prints. Of a model with adapters for tasks (jina-embeddings-v3) the
+    /// name is that of the task, whose adapter is used.
+    #[arg(long, value_name = "NAME", conflicts_with = "prompt")]
+    prompt_name: Option<String>,
     /// Put this in front of each text; "" for nothing at all
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
@@ -74,14 +77,6 @@ Examples:
   docent embed --input notes.txt --output notes.npy
   docent embed --prompt-name query -m bge-small-en-v1.5 \"how do tides work\"
   tail -f log.jsonl | docent embed | ingest";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum PromptName {
-    /// What is searched with
-    Query,
-    /// What is searched
-    Document,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum PoolingName {
@@ -149,11 +144,12 @@ impl Args {
     }
 
     fn options(&self) -> EmbedOptions {
-        let prompt = match (&self.prompt, self.prompt_name) {
+        let prompt = match (&self.prompt, self.prompt_name.as_deref()) {
             (Some(text), _) if text.is_empty() => Prompt::None,
             (Some(text), _) => Prompt::Text(text.clone()),
-            (None, Some(PromptName::Query)) => Prompt::Query,
-            (None, Some(PromptName::Document)) => Prompt::Document,
+            (None, Some("query")) => Prompt::Query,
+            (None, Some("document")) => Prompt::Document,
+            (None, Some(name)) => Prompt::Named(name.to_owned()),
             (None, None) => Prompt::Default,
         };
         let pooling = self.pooling.map(|name| match name {
@@ -293,6 +289,7 @@ mod tests {
             truncate: Truncate::Left,
         };
         assert_eq!(args.unwrap().options(), expected);
+        assert_eq!(parse("--prompt-name separation x").unwrap().options().prompt, Prompt::Named("separation".into()));
         assert_eq!(parse("--prompt= x").unwrap().options().prompt, Prompt::None);
         assert_eq!(parse("--prompt=a: x").unwrap().options().prompt, Prompt::Text("a:".into()));
         for wrong in

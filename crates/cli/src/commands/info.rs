@@ -51,6 +51,9 @@ struct Info {
     pooling_from: Option<&'static str>,
     normalize: Option<bool>,
     prompts: Prompts,
+    /// What the model has adapters for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tasks: Vec<String>,
     /// What a reranker's scores are.
     #[serde(skip_serializing_if = "Option::is_none")]
     scores: Option<&'static str>,
@@ -80,6 +83,9 @@ struct Prompts {
     query: Option<String>,
     document: Option<String>,
     default: Option<String>,
+    /// Those that the model's files have, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    named: BTreeMap<String, String>,
 }
 
 #[derive(Serialize)]
@@ -165,6 +171,7 @@ impl Info {
             pooling_from: inspection.pooling.as_ref().map(|_| from_name(SettingFrom::File)),
             normalize: None,
             prompts: Prompts::default(),
+            tasks: Vec::new(),
             scores: None,
             instruction: None,
             writes: None,
@@ -199,7 +206,9 @@ impl Info {
             query: prompt(&Prompt::Query),
             document: prompt(&Prompt::Document),
             default: prompt(&Prompt::Default),
+            named: settings.description.prompts.named.clone(),
         };
+        self.tasks.clone_from(&settings.description.tasks);
         let packed = embedder.packed_bytes();
         self.complete(&settings.description, settings.max_length, embedder.tokenizer(), packed);
     }
@@ -273,6 +282,9 @@ impl Info {
         optional("query prompt", quoted(&self.prompts.query));
         optional("document prompt", quoted(&self.prompts.document));
         optional("default prompt", quoted(&self.prompts.default));
+        let names: Vec<&str> = self.prompts.named.keys().map(String::as_str).collect();
+        optional("prompts", (!names.is_empty()).then(|| names.join(", ")));
+        optional("adapters for", (!self.tasks.is_empty()).then(|| self.tasks.join(", ")));
         optional("tokenizer", self.tokenizer_line());
         let parts =
             self.quantization.iter().map(|part| format!("{} {} ({})", part.tensors, part.r#type, bytes(part.bytes)));

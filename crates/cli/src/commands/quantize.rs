@@ -99,6 +99,10 @@ fn tell(report: &Report, console: &Console) {
             first.ty, first.wanted, first.tensor
         ));
     }
+    if !report.adapters.is_empty() {
+        let names: Vec<String> = report.adapters.iter().map(|path| path.display().to_string()).collect();
+        console.note(format_args!("adapters for tasks, copied to stay beside the file: {}", names.join(", ")));
+    }
     if report.requantized > 0 {
         console.warn(format_args!(
             "{} had been quantised before: accuracy is lost twice",
@@ -142,6 +146,7 @@ fn summary(args: &Args, report: &Report, begin: Instant) -> serde_json::Value {
         "types": types.collect::<Vec<_>>(),
         "fallbacks": fallbacks.collect::<Vec<_>>(),
         "requantized": report.requantized,
+        "adapters": report.adapters,
     })
 }
 

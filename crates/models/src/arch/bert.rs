@@ -63,7 +63,7 @@ impl Network for Bert {
             executor.linear(&context, &layer.attention_output, Epilogue::Add, &mut x);
             executor.recycle(context);
             executor.layer_norm(&mut x, &layer.attention_norm);
-            x = layer.feed_forward.residual(executor, x);
+            x = layer.feed_forward.residual(executor, batch.task(), x);
             executor.layer_norm(&mut x, &layer.output_norm);
         }
         x
@@ -161,8 +161,8 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
             attention_output: weights.linear(&name("attn_output"), hidden, hidden)?,
             attention_norm: weights.norm(&name("attn_output_norm"), hidden, epsilon)?,
             feed_forward: FeedForward::Plain {
-                up: weights.linear(&name("ffn_up"), hidden, sizes.feed_forward)?,
-                down: weights.linear(&name("ffn_down"), sizes.feed_forward, hidden)?,
+                up: weights.adapted(&name("ffn_up"), hidden, sizes.feed_forward)?,
+                down: weights.adapted(&name("ffn_down"), sizes.feed_forward, hidden)?,
                 activation,
             },
             output_norm: weights.norm(&name("layer_output_norm"), hidden, epsilon)?,

@@ -73,7 +73,7 @@ impl Network for Gemma {
             executor.add(&branch, &mut x);
 
             let h = normalised(executor, &x, &layer.feed_forward_norm);
-            layer.feed_forward.run(executor, &h, Epilogue::Assign, &mut branch);
+            layer.feed_forward.run(executor, pass.batch.task(), &h, Epilogue::Assign, &mut branch);
             executor.recycle(h);
             executor.rms_norm(&mut branch, &layer.after_feed_forward_norm);
             executor.add(&branch, &mut x);

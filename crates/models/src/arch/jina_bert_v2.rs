@@ -102,8 +102,8 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
             return Ok(Inner::FeedForward(block));
         }
         Ok(Inner::FeedForward(FeedForward::Plain {
-            up: weights.linear(&up, hidden, inner)?,
-            down: weights.linear(&name("ffn_down"), inner, hidden)?,
+            up: weights.adapted(&up, hidden, inner)?,
+            down: weights.adapted(&name("ffn_down"), inner, hidden)?,
             activation,
         }))
     };

@@ -1,7 +1,8 @@
 //! jina-embeddings-v3 (Sturua et al., arXiv:2409.10173): an XLM-R whose positions turn queries and keys.
 //!
-//! The forward pass is that of [`encoder`] with `feed_forward(x) = W_down gelu(W_up x + b) + b'`. What is computed is the base model: the
-//! low-rank adapters for tasks, which a directory has beside it and llama.cpp's converter puts into files of their own, are not applied.
+//! The forward pass is that of [`encoder`] with `feed_forward(x) = W_down gelu(W_up x + b) + b'`. Every linear layer, and the embeddings, have
+//! low-rank adapters for tasks (retrieval.query, retrieval.passage, separation, classification, text-matching): a directory has them beside the
+//! weights, llama.cpp's converter puts them into files of their own. A batch is run for a task, or without one as the base model.
 
 use docent_kernels::{Activation, Heads};
 
@@ -48,17 +49,11 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     to.set_text(HIDDEN_ACTIVATION, field, name);
     let effect = if name.starts_with("gelu") { Unwritten::Implied } else { Unwritten::Refused };
     to.leave_unwritten(HIDDEN_ACTIVATION, effect);
-    if let Some(tasks) = config.strings("lora_adaptations")? {
-        let tasks: Vec<String> = tasks.into_iter().map(str::to_owned).collect();
-        to.set_texts(ADAPTERS, "lora_adaptations", &tasks);
-        to.leave_unwritten(ADAPTERS, Unwritten::Implied);
-    }
     Ok(())
 }
 
-/// GGUF has no keys for these: every published model has the default, and files have no adapters within.
+/// GGUF has no key for it: every published model has the default.
 const HIDDEN_ACTIVATION: &str = "hidden_activation";
-const ADAPTERS: &str = "adapters";
 
 fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
     let sizes = encoder::sizes(settings, weights)?;
@@ -72,21 +67,14 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
     };
     let feed_forward = |layer: usize| {
         Ok(Inner::FeedForward(FeedForward::Plain {
-            up: weights.linear(&format!("blk.{layer}.ffn_up"), hidden, inner)?,
-            down: weights.linear(&format!("blk.{layer}.ffn_down"), inner, hidden)?,
+            up: weights.adapted(&format!("blk.{layer}.ffn_up"), hidden, inner)?,
+            down: weights.adapted(&format!("blk.{layer}.ffn_down"), inner, hidden)?,
             activation,
         }))
     };
     let encoder = Encoder::load(settings, weights, &sizes, Some(rotary), attention, feed_forward)?;
     // A pooler that embeddings do without.
     weights.pass_over("cls");
-    if let Some(tasks) = settings.texts(ADAPTERS)? {
-        tracing::warn!(
-            "{}: the adapters for tasks ({}) are not applied; vectors are those of the base model",
-            settings.path().display(),
-            tasks.join(", ")
-        );
-    }
     Ok(Loaded::encoder(encoder, sizes, None))
 }
 
@@ -108,12 +96,20 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
         ("pooler.dense", "cls"),
     ];
     let name = name.strip_prefix("roberta.").unwrap_or(name);
-    if name.ends_with(".lora_A") || name.ends_with(".lora_B") || name.starts_with("lm_head.") {
+    if name.starts_with("lm_head.") {
         return HfName::Unused;
     }
-    // A weight with adapters beside it.
-    let (stem, kind) = match name.strip_suffix(".parametrizations.weight.original") {
-        Some(stem) => (stem, "weight"),
+    let (stem, kind) = match name.split_once(".parametrizations.weight.") {
+        // The pooler is of no use to embeddings.
+        Some(("pooler.dense", "0.lora_A" | "0.lora_B")) => return HfName::Unused,
+        // A weight with adapters beside it.
+        Some((stem, "original")) => (stem, "weight"),
+        // The authors' code exchanges the factors of embeddings. GGUF does that where it looks the first one up, with tokens alone.
+        Some((stem @ "embeddings.token_type_embeddings", "0.lora_A")) => (stem, "weight.lora_b"),
+        Some((stem @ "embeddings.token_type_embeddings", "0.lora_B")) => (stem, "weight.lora_a"),
+        Some((stem, "0.lora_A")) => (stem, "weight.lora_a"),
+        Some((stem, "0.lora_B")) => (stem, "weight.lora_b"),
+        Some(_) => return HfName::Unknown,
         None => match name.rsplit_once('.') {
             Some((stem, kind @ ("weight" | "bias"))) => (stem, kind),
             _ => return HfName::Unknown,

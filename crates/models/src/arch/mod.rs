@@ -188,6 +188,21 @@ mod tests {
                 "blk.2.attn_qkv.weight",
             ),
             ("jina-bert-v3", "roberta.encoder.layers.2.mixer.Wqkv.weight", "blk.2.attn_qkv.weight"),
+            (
+                "jina-bert-v3",
+                "roberta.encoder.layers.2.mlp.fc1.parametrizations.weight.0.lora_B",
+                "blk.2.ffn_up.weight.lora_b",
+            ),
+            (
+                "jina-bert-v3",
+                "roberta.embeddings.word_embeddings.parametrizations.weight.0.lora_A",
+                "token_embd.weight.lora_a",
+            ),
+            (
+                "jina-bert-v3",
+                "roberta.embeddings.token_type_embeddings.parametrizations.weight.0.lora_A",
+                "token_types.weight.lora_b",
+            ),
             ("gte-new", "new.encoder.layer.4.mlp.up_gate_proj.weight", "blk.4.ffn_up.weight"),
             ("gte-new", "encoder.layer.4.attention.q_proj.bias", "blk.4.attn_q.bias"),
         ] {
@@ -198,7 +213,7 @@ mod tests {
             ("modern-bert", "decoder.bias"),
             ("nomic-bert", "cls.predictions.decoder.weight"),
             ("jina-bert-v2", "cls.predictions.bias"),
-            ("jina-bert-v3", "roberta.emb_ln.parametrizations.weight.0.lora_A"),
+            ("jina-bert-v3", "roberta.pooler.dense.parametrizations.weight.0.lora_A"),
             ("gte-new", "lm_head.dense.weight"),
         ] {
             assert_eq!((by_gguf_name(architecture).unwrap().gguf_name)(hf), HfName::Unused, "{architecture}: {hf}");

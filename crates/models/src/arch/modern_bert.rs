@@ -72,7 +72,7 @@ impl Network for ModernBert {
             executor.linear(&context, &layer.attention_output, Epilogue::Add, &mut x);
             executor.recycle(context);
             let h = normalised(executor, &x, Some(&layer.feed_forward_norm));
-            layer.feed_forward.run(executor, &h, Epilogue::Add, &mut x);
+            layer.feed_forward.run(executor, pass.batch.task(), &h, Epilogue::Add, &mut x);
             executor.recycle(h);
         }
         executor.layer_norm(&mut x, &self.output_norm);

@@ -124,8 +124,8 @@ fn load_mixture(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded
         let (hidden, inner) = (sizes.hidden, sizes.feed_forward);
         if layer % period != 1 {
             return Ok(Inner::FeedForward(FeedForward::Plain {
-                up: weights.linear(&format!("blk.{layer}.ffn_up"), hidden, inner)?,
-                down: weights.linear(&format!("blk.{layer}.ffn_down"), inner, hidden)?,
+                up: weights.adapted(&format!("blk.{layer}.ffn_up"), hidden, inner)?,
+                down: weights.adapted(&format!("blk.{layer}.ffn_down"), inner, hidden)?,
                 activation: Activation::Gelu,
             }));
         }

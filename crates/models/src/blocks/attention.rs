@@ -1,13 +1,14 @@
 //! Self-attention: from hidden states to what each token gathers from those it sees.
 
-use docent_kernels::{Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Queries, Rotary, Rows, Sequences};
+use docent_kernels::{Epilogue, Executor, Heads, Mask, Matrix, Norm, Queries, Rotary, Rows, Sequences};
 
+use super::Adapted;
 use crate::pass::{Cache, Pass};
 
 /// The projections of a layer to queries, keys and values, and how its heads use them.
 pub(crate) struct Attention {
     /// To queries, keys and values, one after the other.
-    pub(crate) projection: Linear,
+    pub(crate) projection: Adapted,
     pub(crate) heads: Heads,
     pub(crate) norm: Option<QueryKeyNorm>,
 }
@@ -33,19 +34,20 @@ impl Attention {
         mask: Mask,
         rotary: Option<&Rotary>,
     ) -> Matrix {
-        let (heads, batch) = (&self.heads, pass.batch);
+        let (heads, batch, task) = (&self.heads, pass.batch, pass.batch.task());
         let mut qkv = executor.matrix(x.rows(), heads.columns());
         let queries = if rows == Rows::All {
-            executor.linear(x, &self.projection, Epilogue::Assign, &mut qkv);
+            self.projection.run(executor, task, x, Epilogue::Assign, &mut qkv);
             self.place_queries(executor, &mut qkv, batch.positions(), rotary);
             None
         } else {
             let columns = heads.keys_and_values();
-            executor.linear_columns(x, &self.projection, columns, Epilogue::Assign, &mut qkv);
+            self.projection.run_columns(executor, task, x, columns, Epilogue::Assign, &mut qkv);
             let mut wanted = executor.matrix(rows.count(batch.sequences()), x.columns());
             executor.gather(x, batch.sequences(), rows, &mut wanted);
             let mut queries = executor.matrix(wanted.rows(), heads.columns());
-            executor.linear_columns(&wanted, &self.projection, heads.queries(), Epilogue::Assign, &mut queries);
+            let columns = heads.queries();
+            self.projection.run_columns(executor, task, &wanted, columns, Epilogue::Assign, &mut queries);
             executor.recycle(wanted);
             self.place_queries(executor, &mut queries, &batch.positions_of(rows), rotary);
             Some(queries)

@@ -58,7 +58,7 @@ impl Network for Decoder {
             executor.linear(&context, &layer.attention_output, Epilogue::Add, &mut x);
             executor.recycle(context);
             let h = normalised(executor, &x, &layer.feed_forward_norm);
-            layer.feed_forward.run(executor, &h, Epilogue::Add, &mut x);
+            layer.feed_forward.run(executor, pass.batch.task(), &h, Epilogue::Add, &mut x);
             executor.recycle(h);
         }
         executor.rms_norm(&mut x, &self.output_norm);

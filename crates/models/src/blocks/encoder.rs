@@ -7,11 +7,9 @@
 //!     x = LN(x + feed_forward(x))
 //! ```
 
-use docent_kernels::{
-    EmbeddingTable, Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Pooling, Rotary, RotaryStyle,
-};
+use docent_kernels::{EmbeddingTable, Epilogue, Executor, Heads, Mask, Matrix, Norm, Pooling, Rotary, RotaryStyle};
 
-use super::{Attention, Experts, FeedForward, position};
+use super::{Adapted, AdaptedEmbeddings, Attention, Experts, FeedForward, position};
 use crate::Error;
 use crate::arch::{Network, Sizes};
 use crate::head::{Head, ScoreKind, Scorer, Step};
@@ -23,6 +21,8 @@ use crate::weights::Weights;
 pub(crate) struct Encoder {
     pub(crate) tokens: EmbeddingTable,
     pub(crate) segments: Option<EmbeddingTable>,
+    /// What each task adds to both.
+    pub(crate) adapted: Vec<AdaptedEmbeddings>,
     pub(crate) embedding_norm: Norm,
     pub(crate) layers: Vec<Layer>,
     /// How positions turn queries and keys, unless the scores tell them (`ALiBi`).
@@ -32,7 +32,7 @@ pub(crate) struct Encoder {
 /// A layer.
 pub(crate) struct Layer {
     pub(crate) attention: Attention,
-    pub(crate) attention_output: Linear,
+    pub(crate) attention_output: Adapted,
     pub(crate) attention_norm: Norm,
     /// A norm of what the first gives and the layer's input together.
     pub(crate) second_norm: Option<Norm>,
@@ -48,9 +48,9 @@ pub(crate) enum Inner {
 }
 
 impl Inner {
-    fn residual(&self, executor: &mut Executor, x: Matrix) -> Matrix {
+    fn residual(&self, executor: &mut Executor, task: Option<usize>, x: Matrix) -> Matrix {
         match self {
-            Inner::FeedForward(block) => block.residual(executor, x),
+            Inner::FeedForward(block) => block.residual(executor, task, x),
             Inner::Experts(experts) => experts.residual(executor, x),
         }
     }
@@ -71,6 +71,9 @@ impl Network for Encoder {
         let mut embeddings = vec![(&self.tokens, batch.ids())];
         embeddings.extend(self.segments.as_ref().map(|table| (table, &segments[..])));
         executor.embed(&embeddings, &mut x);
+        if let Some(adapted) = batch.task().and_then(|task| self.adapted.get(task)) {
+            adapted.add(executor, batch.ids(), &segments, &mut x);
+        }
         executor.layer_norm(&mut x, &self.embedding_norm);
 
         for (index, layer) in self.layers.iter().enumerate() {
@@ -82,7 +85,7 @@ impl Network for Encoder {
                 executor.copy(&x, &mut input);
                 (input, norm)
             });
-            executor.linear(&context, &layer.attention_output, Epilogue::Add, &mut x);
+            layer.attention_output.run(executor, batch.task(), &context, Epilogue::Add, &mut x);
             executor.recycle(context);
             executor.layer_norm(&mut x, &layer.attention_norm);
             if let Some((input, norm)) = input {
@@ -90,7 +93,7 @@ impl Network for Encoder {
                 executor.recycle(input);
                 executor.layer_norm(&mut x, norm);
             }
-            x = layer.feed_forward.residual(executor, x);
+            x = layer.feed_forward.residual(executor, batch.task(), x);
             executor.layer_norm(&mut x, &layer.output_norm);
         }
         x
@@ -99,7 +102,7 @@ impl Network for Encoder {
     fn bytes(&self) -> usize {
         let layer =
             |layer: &Layer| layer.attention.bytes() + layer.attention_output.bytes() + layer.feed_forward.bytes();
-        self.layers.iter().map(layer).sum()
+        self.layers.iter().map(layer).sum::<usize>() + self.adapted.iter().map(AdaptedEmbeddings::bytes).sum::<usize>()
     }
 }
 
@@ -153,7 +156,7 @@ impl Encoder {
             let name = |part: &str| format!("blk.{index}.{part}");
             Ok(Layer {
                 attention: attention(index)?,
-                attention_output: weights.linear(&name("attn_output"), hidden, hidden)?,
+                attention_output: weights.adapted(&name("attn_output"), hidden, hidden)?,
                 attention_norm: weights.norm(&name("attn_output_norm"), hidden, epsilon)?,
                 second_norm: weights.norm_if_present(&name("attn_norm_2"), hidden, epsilon)?,
                 feed_forward: feed_forward(index)?,
@@ -163,6 +166,7 @@ impl Encoder {
         Ok(Encoder {
             tokens: weights.embedding("token_embd.weight", sizes.vocabulary, hidden)?,
             segments: weights.embedding_if_present("token_types.weight", hidden)?,
+            adapted: weights.adapted_embeddings(sizes.vocabulary, hidden)?,
             embedding_norm: weights.norm("token_embd_norm", hidden, epsilon)?,
             layers: (0..sizes.layers).map(layer).collect::<Result<_, _>>()?,
             rotary,

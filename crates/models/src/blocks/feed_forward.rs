@@ -2,14 +2,14 @@
 
 use docent_kernels::{Activation, Epilogue, Executor, Linear, Matrix, ThreadPool};
 
+use super::Adapted;
 use crate::Error;
 use crate::weights::Weights;
 
 /// Two linear layers with an activation between them, or three with a gate.
-#[expect(clippy::large_enum_variant, reason = "a model has one for each layer, made once")]
 pub(crate) enum FeedForward {
     /// `W_down f(W_up x)`
-    Plain { up: Linear, down: Linear, activation: Activation },
+    Plain { up: Adapted, down: Adapted, activation: Activation },
     /// `W_down (f(W_gate x) * W_up x)` (GLU, Shazeer, arXiv:2002.05202)
     Gated { gate: Linear, up: Linear, down: Linear, activation: Activation },
 }
@@ -43,43 +43,55 @@ impl FeedForward {
         })
     }
 
-    /// `x + f(x)` for every row, of a block whose input is the residual itself.
-    pub(crate) fn residual(&self, executor: &mut Executor, mut x: Matrix) -> Matrix {
-        let inner = self.inner(executor, &x);
-        executor.linear(&inner, self.down(), Epilogue::Add, &mut x);
+    /// `x + f(x)` for every row, of a block whose input is the residual itself, for a task of the model or none.
+    pub(crate) fn residual(&self, executor: &mut Executor, task: Option<usize>, mut x: Matrix) -> Matrix {
+        let inner = self.inner(executor, task, &x);
+        self.down(executor, task, &inner, Epilogue::Add, &mut x);
         executor.recycle(inner);
         x
     }
 
     /// Applies the block to every row of `x`; `epilogue` says what becomes of `out`.
-    pub(crate) fn run(&self, executor: &mut Executor, x: &Matrix, epilogue: Epilogue, out: &mut Matrix) {
-        let inner = self.inner(executor, x);
-        executor.linear(&inner, self.down(), epilogue, out);
+    pub(crate) fn run(
+        &self,
+        executor: &mut Executor,
+        task: Option<usize>,
+        x: &Matrix,
+        epilogue: Epilogue,
+        out: &mut Matrix,
+    ) {
+        let inner = self.inner(executor, task, x);
+        self.down(executor, task, &inner, epilogue, out);
         executor.recycle(inner);
     }
 
-    fn inner(&self, executor: &mut Executor, x: &Matrix) -> Matrix {
-        let (FeedForward::Plain { up, activation, .. } | FeedForward::Gated { up, activation, .. }) = self;
-        let mut inner = executor.matrix(x.rows(), up.outputs());
+    fn inner(&self, executor: &mut Executor, task: Option<usize>, x: &Matrix) -> Matrix {
         match self {
-            FeedForward::Plain { .. } => executor.linear(x, up, Epilogue::Activate(*activation), &mut inner),
-            FeedForward::Gated { gate, .. } => {
+            FeedForward::Plain { up, activation, .. } => {
+                let mut inner = executor.matrix(x.rows(), up.outputs());
+                up.run(executor, task, x, Epilogue::Activate(*activation), &mut inner);
+                inner
+            }
+            FeedForward::Gated { gate, up, activation, .. } => {
+                let mut inner = executor.matrix(x.rows(), up.outputs());
                 executor.linear(x, gate, Epilogue::Activate(*activation), &mut inner);
                 executor.linear(x, up, Epilogue::Multiply, &mut inner);
+                inner
             }
         }
-        inner
     }
 
-    fn down(&self) -> &Linear {
-        let (FeedForward::Plain { down, .. } | FeedForward::Gated { down, .. }) = self;
-        down
+    fn down(&self, executor: &mut Executor, task: Option<usize>, inner: &Matrix, epilogue: Epilogue, out: &mut Matrix) {
+        match self {
+            FeedForward::Plain { down, .. } => down.run(executor, task, inner, epilogue, out),
+            FeedForward::Gated { down, .. } => executor.linear(inner, down, epilogue, out),
+        }
     }
 
     /// Expands weights that were left in the file's blocks.
     pub(crate) fn expand(&mut self, threads: &ThreadPool) {
         match self {
-            FeedForward::Plain { up, down, .. } => [up, down].into_iter().for_each(|linear| linear.expand(threads)),
+            FeedForward::Plain { up, down, .. } => [up, down].into_iter().for_each(|layer| layer.expand(threads)),
             FeedForward::Gated { gate, up, down, .. } => {
                 [gate, up, down].into_iter().for_each(|linear| linear.expand(threads));
             }

@@ -1,5 +1,6 @@
 //! Parts that several architectures share.
 
+mod adapted;
 mod attention;
 pub(crate) mod decoder;
 pub(crate) mod encoder;
@@ -7,6 +8,7 @@ mod experts;
 mod feed_forward;
 pub(crate) mod position;
 
+pub(crate) use adapted::{Adapted, AdaptedEmbeddings, LowRank};
 pub(crate) use attention::{Attention, QueryKeyNorm};
 pub(crate) use experts::{Expert, Experts};
 pub(crate) use feed_forward::{FeedForward, Gate};

@@ -38,6 +38,9 @@
 //! buffers. [`Report::pooler_lost`] tells of the one kind of reranker whose scores a file cannot give: DistilBERT's, whose classifier has
 //! another activation. Before the file has its name, it is opened as a model would be: what Docent cannot load is not left behind.
 //!
+//! The tasks of jina-embeddings-v3 are files of their own beside the model's, named `lora-TASK-OUT`, as llama.cpp's converter names them
+//! and as [`Model::open`](crate::Model::open) finds them; [`Report::adapters`] lists them.
+//!
 //! Every weight is checked to be finite on the way. Memory stays below a few MiB plus the vocabulary, whatever the size of
 //! the model. The output appears under its name whole, or not at all, and an existing file is replaced only on demand.
 //!
@@ -52,6 +55,7 @@
 //! # Ok::<(), convert::Error>(())
 //! ```
 
+mod adapters;
 mod card;
 mod error;
 #[cfg(test)]
@@ -70,7 +74,7 @@ mod vocabulary;
 mod write;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use docent_gguf::{TensorType, Writer};
@@ -200,6 +204,8 @@ pub struct Report {
     pub fallbacks: Vec<String>,
     /// The model scores pairs through a layer that the file cannot describe: its scores will differ from those of the source.
     pub pooler_lost: bool,
+    /// Files that were written beside it: the adapter of each task that the model has some for.
+    pub adapters: Vec<PathBuf>,
     /// Settings of the source that GGUF has no key for, in words: a length limit below the position limit, prompts.
     pub settings_lost: Vec<String>,
 }
@@ -241,6 +247,11 @@ pub fn convert_with(
         return Err(document.error("a JSON object", "another value".to_owned()));
     };
     let model = Model::read(hf_dir, &document, fields)?;
+    if !options.overwrite
+        && let Some(path) = adapters::paths(&model, out).into_iter().find(|path| path.symlink_metadata().is_ok())
+    {
+        return Err(Error::Exists { path });
+    }
     let mut source = Source::open(hf_dir)?;
     for module in &model.modules.weights {
         source.add_module(hf_dir, &module.folder)?;
@@ -264,9 +275,17 @@ pub fn convert_with(
     let mut writer = Writer::new();
     keys.add_to(&mut writer)?;
     plan.describe(&mut writer)?;
-    plan.save(&model, &writer, out, on_tensor)?;
+    let file = plan.save(&model, &writer, out, on_tensor)?;
+    let beside = adapters::save(&model, &plan, &file, out)?;
+    let mut adapters = Vec::with_capacity(beside.len());
+    for (file, path) in beside {
+        file.commit(&path)?;
+        adapters.push(path);
+    }
+    // Last, so that a model under its name is whole.
+    file.commit(out)?;
 
-    settings_lost.extend(modules_lost(&model)?);
+    settings_lost.extend(modules_lost(&model, &plan)?);
     if plan.expert_bias_lost {
         settings_lost.push("the bias that the experts of a layer share".to_owned());
     }
@@ -277,15 +296,19 @@ pub fn convert_with(
         fallbacks: plan.fallbacks(ty),
         pooler_lost: plan.head == Head::Classifier && plan.rows("cls.output.weight") == 1 && model.scores_differ(),
         dropped: plan.dropped,
+        adapters,
         settings_lost,
     })
 }
 
 /// The settings of a sentence-transformers repository that the file cannot carry.
-fn modules_lost(model: &Model<'_>) -> Result<Vec<String>, Error> {
+fn modules_lost(model: &Model<'_>, plan: &Plan<'_>) -> Result<Vec<String>, Error> {
     let positions = model.settings().size("context_length")?;
     let limit = model.modules.max_seq_length.filter(|&limit| limit < positions);
     let limit = limit.map(|limit| format!("a limit of {limit} tokens"));
-    let prompts = model.modules.prompts.named.iter().filter(|(_, prompt)| !prompt.is_empty());
+    // Prompts of tasks stand in the files of their adapters.
+    let adapted = !plan.factors.is_empty();
+    let of_task = |name: &String| adapted && model.tasks.iter().any(|task| task.name == *name);
+    let prompts = model.modules.prompts.named.iter().filter(|(name, prompt)| !prompt.is_empty() && !of_task(name));
     Ok(limit.into_iter().chain(prompts.map(|(name, prompt)| format!("the prompt {name} = {prompt:?}"))).collect())
 }

@@ -15,6 +15,7 @@ use crate::keys::Keys;
 use crate::sentence_transformers::SentenceTransformers;
 use crate::settings::{HfConfig, Translated, Translation, Unwritten};
 use crate::source::Directory;
+use crate::source::tasks::Task;
 
 /// A directory's model.
 pub(super) struct Model<'a> {
@@ -25,6 +26,8 @@ pub(super) struct Model<'a> {
     /// The same settings, to be read by key.
     pub(super) translated: Translated,
     pub(super) modules: SentenceTransformers,
+    /// The tasks that it has adapters for.
+    pub(super) tasks: Vec<Task>,
     /// Names of a classifier's outputs.
     pub(super) labels: Vec<String>,
 }
@@ -88,7 +91,11 @@ impl<'a> Model<'a> {
         let translated = Translated::new(translation.clone())?;
         // A head that is kept as modules has the one output of a reranker.
         let labels = if modules.scoring.is_some() { vec!["LABEL_0".to_owned()] } else { labels(document)? };
-        Ok(Model { dir, document, architecture, translation, translated, modules, labels })
+        let mut tasks = Task::of_config(&config)?;
+        for task in &mut tasks {
+            task.prompt = task.prompt.take().or_else(|| modules.prompts.named.get(&task.name).cloned());
+        }
+        Ok(Model { dir, document, architecture, translation, translated, modules, tasks, labels })
     }
 
     pub(super) fn model_type(&self) -> &str {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use docent_gguf::TensorType;
 
+use super::adapters::Factor;
 use super::model::{Head, Model};
 use super::reranker;
 use super::source::{RawTensor, Source};
@@ -13,7 +14,7 @@ use crate::arch::bert::POSITIONS_SKIPPED;
 use crate::arch::nomic_bert::SHARED_BIAS;
 use crate::blocks::position;
 use crate::sentence_transformers::name_in_module;
-use crate::source::HfName;
+use crate::source::{HfName, LOW_RANK};
 
 /// The tensors to be written, in order.
 pub(super) struct Plan<'a> {
@@ -21,6 +22,8 @@ pub(super) struct Plan<'a> {
     /// Names of the tensors that are left out.
     pub(super) dropped: Vec<String>,
     pub(super) head: Head,
+    /// What tasks add to the weights; it goes into files of their own.
+    pub(super) factors: Vec<Factor<'a>>,
     /// Whether the experts of a layer share a bias that the file has no place for.
     pub(super) expert_bias_lost: bool,
 }
@@ -37,7 +40,8 @@ const INTERLEAVED: [&str; 1] = ["llama"];
 impl<'a> Plan<'a> {
     /// Names and types every tensor of the source.
     pub(super) fn new(model: &Model<'_>, source: &'a Source, ty: OutputType) -> Result<Self, Error> {
-        let mut plan = Self { tensors: Vec::new(), dropped: Vec::new(), head: Head::None, expert_bias_lost: false };
+        let (tensors, dropped, factors) = (Vec::new(), Vec::new(), Vec::new());
+        let mut plan = Self { tensors, dropped, factors, head: Head::None, expert_bias_lost: false };
         let answers = reranker::answers(model)?;
         let has_classifier = source.tensors().any(|t| is_classifier(model, t.view.name));
         let mut seen = HashSet::new();
@@ -51,6 +55,13 @@ impl<'a> Plan<'a> {
                 HfName::Gguf(name) if name.ends_with(SHARED_BIAS) => {
                     plan.expert_bias_lost = true;
                     plan.dropped.push(tensor.view.name.to_owned());
+                    continue;
+                }
+                HfName::Gguf(name) if LOW_RANK.iter().any(|end| name.ends_with(end)) => {
+                    if model.tasks.is_empty() {
+                        return Err(unknown(model, &tensor));
+                    }
+                    plan.factors.push(Factor::new(name, tensor, model.tasks.len())?);
                     continue;
                 }
                 HfName::Gguf(name) => (name, false),

@@ -29,14 +29,14 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// Writes the file beside its place, tensor by tensor, calling `on_tensor` before each; checks it; gives it its name.
+    /// Writes the file beside its place, tensor by tensor, calling `on_tensor` before each, and checks it.
     pub(super) fn save(
         &self,
         model: &Model<'_>,
         writer: &Writer,
         out: &Path,
         on_tensor: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<(), Error> {
+    ) -> Result<Unchecked, Error> {
         let by_name: HashMap<&str, (usize, &Planned<'_>)> =
             self.tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), (index, t))).collect();
         let total_bytes = writer.tensors().iter().map(TensorInfo::n_bytes).sum();
@@ -52,17 +52,17 @@ impl Plan<'_> {
         });
         saved.map_err(|error| unchecked.renamed(error, out))?;
         check_file(&unchecked.path, out, model)?;
-        unchecked.commit(out)
+        Ok(unchecked)
     }
 }
 
 /// A written file that has not its name yet; dropped before it has, it is removed.
-struct Unchecked {
-    path: PathBuf,
+pub(super) struct Unchecked {
+    pub(super) path: PathBuf,
 }
 
 impl Unchecked {
-    fn beside(out: &Path) -> Result<Self, Error> {
+    pub(super) fn beside(out: &Path) -> Result<Self, Error> {
         let refused = |source| WriteError::Io { file: out.display().to_string(), action: "create the file", source };
         let Some(name) = out.file_name() else {
             let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path does not end in a file name");
@@ -78,7 +78,7 @@ impl Unchecked {
     }
 
     /// An error of writing, in the name that the caller knows.
-    fn renamed(&self, error: Error, out: &Path) -> Error {
+    pub(super) fn renamed(&self, error: Error, out: &Path) -> Error {
         let name = out.display().to_string();
         match error {
             Error::Write(WriteError::Io { action, source, .. }) => WriteError::Io { file: name, action, source }.into(),
@@ -87,7 +87,8 @@ impl Unchecked {
         }
     }
 
-    fn commit(self, out: &Path) -> Result<(), Error> {
+    /// Gives the file its name.
+    pub(super) fn commit(self, out: &Path) -> Result<(), Error> {
         let action = "finish the file";
         let refused = |source| WriteError::Io { file: out.display().to_string(), action, source };
         fs::rename(&self.path, out).map_err(refused)?;
@@ -109,7 +110,8 @@ impl Drop for Unchecked {
 
 /// Checks the tensors of the directory against its settings, as when the directory is opened but without reading their values.
 pub(super) fn check_directory(model: &Model<'_>) -> Result<(), Error> {
-    let source = Source::from_directory(model.dir, model.architecture.gguf_name, &model.modules.weights)?;
+    let source =
+        Source::from_directory(model.dir, model.architecture.gguf_name, &model.modules.weights, model.tasks.clone())?;
     let threads = ThreadPool::new(1);
     let weights = Weights::for_checking(&source, &threads);
     (model.architecture.load)(&model.settings(), &weights)?;
@@ -134,7 +136,7 @@ fn check_file(path: &Path, out: &Path, model: &Model<'_>) -> Result<(), Error> {
 }
 
 /// A tensor that the model has no use for would be lost, or make another model of it.
-fn refuse_unused(model: &Model<'_>, weights: &Weights<'_>) -> Result<(), Error> {
+pub(super) fn refuse_unused(model: &Model<'_>, weights: &Weights<'_>) -> Result<(), Error> {
     let unused = weights.unused();
     if unused.iter().any(|name| name.starts_with("dense_")) {
         let path = model.dir.join("modules.json");

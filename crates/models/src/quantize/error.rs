@@ -30,6 +30,12 @@ pub enum Error {
     /// The input is no GGUF file that can be read.
     #[error(transparent)]
     Open(#[from] docent_gguf::Error),
+    /// The adapter of a task beside the input cannot be read.
+    #[error(transparent)]
+    Adapter {
+        /// What is wrong with it.
+        source: Box<crate::Error>,
+    },
     /// A tensor of the input is quantised already.
     #[error(
         "{}: tensor `{name}`: expected F32, F16 or BF16, found {found}: rounding twice loses accuracy; start from the original, or allow \

@@ -5,6 +5,8 @@
 //! the type of most matrices; norms, biases, tables of positions and types stay as they are, some tensors get more bits, and rows that the
 //! type's blocks do not divide get a type with smaller blocks ([`Report::fallbacks`]).
 //!
+//! The adapters of tasks that lie beside a model are copied as they are, to lie beside the new file.
+//!
 //! Every weight is checked to be finite on the way. Memory stays below a few MiB plus the vocabulary, whatever the size of the model: it is
 //! read through a mapping and written in pieces, which all threads of the pool encode. The output appears under its name whole, or not at
 //! all.
@@ -14,13 +16,14 @@ mod error;
 mod file_type;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use docent_gguf::codec::{self, CodecError};
-use docent_gguf::{DataSink, Gguf, OwnedValue, Tensor, TensorInfo, TensorType, Writer};
+use docent_gguf::{DataSink, Gguf, OwnedValue, Tensor, TensorInfo, TensorType, WriteError, Writer};
 use docent_kernels::ThreadPool;
 
+use crate::source::tasks;
 use choose::{Choice, Rules, Shape, layer_of};
 
 pub use error::Error;
@@ -65,6 +68,8 @@ pub struct Report {
     pub fallbacks: Vec<Fallback>,
     /// Tensors that were quantised before and are now again.
     pub requantized: usize,
+    /// Files that were copied to stand beside the new one: the adapters of the model's tasks, as they were.
+    pub adapters: Vec<PathBuf>,
 }
 
 /// What is stored in one type.
@@ -116,7 +121,8 @@ pub fn quantize(
     let model = Gguf::open(input)?;
     let plan = Plan::new(input, &model, options)?;
     let writer = plan.describe(&model, options.file_type)?;
-    let report = plan.report(&model, &writer);
+    let mut report = plan.report(&model, &writer);
+    let beside = Beside::copy(input, out, &model, options.overwrite)?;
 
     let total_bytes = writer.tensors().iter().map(TensorInfo::n_bytes).sum();
     let mut written_bytes = 0;
@@ -129,7 +135,56 @@ pub fn quantize(
             on_progress(Progress { written_bytes, total_bytes });
         })
     })?;
+    report.adapters = beside.keep();
     Ok(report)
+}
+
+/// Copies of adapter files that stand beside a new model file; dropped before that has its name, they are removed.
+struct Beside {
+    paths: Vec<PathBuf>,
+}
+
+impl Beside {
+    /// Copies the adapters of the model at `input` to where those of `out` are looked for.
+    fn copy(input: &Path, out: &Path, model: &Gguf, overwrite: bool) -> Result<Self, Error> {
+        let files =
+            tasks::beside(input, model.metadata()).map_err(|source| Error::Adapter { source: Box::new(source) })?;
+        let place = |task: &str| out.with_file_name(tasks::file_name(task, out.file_name().unwrap_or_default()));
+        let files: Vec<_> = files.into_iter().map(|file| (place(&file.task.name), file)).collect();
+        if !overwrite && let Some((path, _)) = files.iter().find(|(path, _)| path.symlink_metadata().is_ok()) {
+            return Err(Error::Exists { path: path.clone() });
+        }
+        let mut beside = Beside { paths: Vec::with_capacity(files.len()) };
+        for (path, file) in files {
+            let mut writer = Writer::new();
+            for (key, value) in file.gguf.metadata().iter() {
+                writer.metadata(key, value)?;
+            }
+            for tensor in file.gguf.tensors() {
+                writer.tensor(tensor.name(), tensor.dims(), tensor.tensor_type())?;
+            }
+            let mut tensors = file.gguf.tensors();
+            writer.save::<WriteError>(&path, |_, sink| {
+                sink.write(tensors.next().expect("the writer has the tensors of the file, in its order").bytes())
+            })?;
+            beside.paths.push(path);
+        }
+        Ok(beside)
+    }
+
+    /// The files stay.
+    fn keep(mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.paths)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        for path in &self.paths {
+            // What cannot be removed is in nobody's way.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 /// Every tensor with its new type, in the order of the file.
@@ -213,6 +268,7 @@ impl<'a> Plan<'a> {
             types,
             fallbacks,
             requantized: self.tensors.iter().filter(again).count(),
+            adapters: Vec::new(),
         }
     }
 }

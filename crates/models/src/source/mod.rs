@@ -5,6 +5,7 @@
 
 mod directory;
 pub(crate) mod safetensors;
+pub(crate) mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use docent_kernels::SharedBytes;
 
 pub(crate) use directory::Directory;
 pub(crate) use safetensors::Safetensors;
+use tasks::{AdapterFile, Task};
 
 use crate::Error;
 use crate::sentence_transformers::{WeightModule, name_in_module};
@@ -24,6 +26,8 @@ pub(crate) enum Source {
     Gguf {
         path: PathBuf,
         gguf: Arc<Gguf>,
+        /// A file for each task.
+        adapters: Vec<AdapterFile>,
     },
     Directory {
         path: PathBuf,
@@ -34,6 +38,7 @@ pub(crate) enum Source {
         plus_one: BTreeSet<String>,
         /// Names in the files that the architecture does not know.
         unknown: Vec<String>,
+        tasks: Vec<Task>,
     },
 }
 
@@ -64,14 +69,29 @@ pub(crate) enum HfName {
 
 impl Source {
     pub(crate) fn from_gguf(path: &Path, gguf: Gguf) -> Self {
-        Source::Gguf { path: path.to_owned(), gguf: Arc::new(gguf) }
+        Source::Gguf { path: path.to_owned(), gguf: Arc::new(gguf), adapters: Vec::new() }
     }
 
-    /// Opens the weights of a Hugging Face directory, and those of its `modules`.
+    /// A GGUF file and the adapter files that lie beside it.
+    pub(crate) fn of_gguf_and_adapters(path: &Path, gguf: Gguf) -> Result<Self, Error> {
+        let adapters = tasks::beside(path, gguf.metadata())?;
+        Ok(Self::from_gguf(path, gguf).with_adapters(adapters))
+    }
+
+    /// The same with the adapter files of the model's tasks.
+    pub(crate) fn with_adapters(mut self, files: Vec<AdapterFile>) -> Self {
+        if let Source::Gguf { adapters, .. } = &mut self {
+            *adapters = files;
+        }
+        self
+    }
+
+    /// Opens the weights of a Hugging Face directory, and those of its `modules`; `tasks` are those that config.json names.
     pub(crate) fn from_directory(
         path: &Path,
         rename: fn(&str) -> HfName,
         modules: &[WeightModule],
+        tasks: Vec<Task>,
     ) -> Result<Self, Error> {
         let mut files = Safetensors::open_directory(path)?;
         for module in modules {
@@ -100,7 +120,10 @@ impl Source {
                 HfName::Unknown => unknown.push(name.to_owned()),
             }
         }
-        Ok(Source::Directory { path: path.to_owned(), files, names, plus_one, unknown })
+        // A base model may have kept the configuration of the model that it was taken from.
+        let adapted = names.keys().any(|name| name.ends_with(LOW_RANK[0]));
+        let tasks = if adapted { tasks } else { Vec::new() };
+        Ok(Source::Directory { path: path.to_owned(), files, names, plus_one, unknown, tasks })
     }
 
     /// Where the tensors are, for messages.
@@ -118,10 +141,58 @@ impl Source {
         }
     }
 
-    /// GGUF names of all tensors.
-    pub(crate) fn names(&self) -> Vec<&str> {
+    /// The tasks that there are adapters for.
+    pub(crate) fn tasks(&self) -> Vec<&Task> {
         match self {
-            Source::Gguf { gguf, .. } => gguf.tensors().map(|tensor| tensor.name()).collect(),
+            Source::Gguf { adapters, .. } => adapters.iter().map(|file| &file.task).collect(),
+            Source::Directory { tasks, .. } => tasks.iter().collect(),
+        }
+    }
+
+    /// Where the adapters of a task are, for messages.
+    pub(crate) fn task_path(&self, task: usize) -> &Path {
+        match self {
+            Source::Gguf { path, adapters, .. } => adapters.get(task).map_or(path, |file| &file.path),
+            Source::Directory { path, .. } => path,
+        }
+    }
+
+    /// A factor of what a task adds to a weight, by its GGUF name.
+    pub(crate) fn task_tensor(&self, task: usize, name: &str) -> Option<TensorView<'_>> {
+        match self {
+            Source::Gguf { adapters, .. } => adapters.get(task)?.gguf.tensor(name).map(view),
+            Source::Directory { tasks, .. } => {
+                let all = self.tensor(name)?;
+                let bytes = part_of_task(&all, task, tasks.len())?;
+                // Of another number of tasks the shape is left whole, and does not fit.
+                Some(TensorView { shape: all.shape[1..].to_vec(), bytes: &all.bytes[bytes], ..all })
+            }
+        }
+    }
+
+    /// The bytes of such a factor, kept alive on their own.
+    pub(crate) fn shared_task_bytes(&self, task: usize, name: &str) -> Option<SharedBytes> {
+        match self {
+            Source::Gguf { adapters, .. } => GgufTensor::shared(&adapters.get(task)?.gguf, name),
+            Source::Directory { tasks, .. } => {
+                let range = part_of_task(&self.tensor(name)?, task, tasks.len())?;
+                Some(self.shared_bytes(name)?.part(range))
+            }
+        }
+    }
+
+    /// Whether factors of the token embeddings are as their authors' code lays them out: the second turned.
+    pub(crate) fn turns_token_factor(&self) -> bool {
+        matches!(self, Source::Directory { .. })
+    }
+
+    /// GGUF names of all tensors.
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
+        match self {
+            Source::Gguf { gguf, adapters, .. } => {
+                let files = std::iter::once(gguf).chain(adapters.iter().map(|file| &file.gguf));
+                files.flat_map(|gguf| gguf.tensors().map(|tensor| tensor.name())).collect()
+            }
             Source::Directory { names, .. } => names.keys().map(String::as_str).collect(),
         }
     }
@@ -129,13 +200,7 @@ impl Source {
     /// The tensor of a GGUF name.
     pub(crate) fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         match self {
-            Source::Gguf { gguf, .. } => gguf.tensor(name).map(|tensor| TensorView {
-                name: tensor.name(),
-                shape: tensor.dims().iter().rev().copied().collect(),
-                ty: tensor.tensor_type(),
-                bytes: tensor.bytes(),
-                plus_one: false,
-            }),
+            Source::Gguf { gguf, .. } => gguf.tensor(name).map(view),
             Source::Directory { files, names, plus_one, .. } => {
                 let tensor = files.tensor(names.get(name)?)?;
                 Some(TensorView { plus_one: plus_one.contains(name), ..tensor })
@@ -157,21 +222,47 @@ impl Source {
     /// The bytes of a tensor, kept alive on their own.
     pub(crate) fn shared_bytes(&self, name: &str) -> Option<SharedBytes> {
         match self {
-            Source::Gguf { gguf, .. } => {
-                let position = gguf.position(name)?;
-                let length = gguf.bytes_at(position).len();
-                let owner = GgufTensor { gguf: Arc::clone(gguf), position };
-                Some(SharedBytes::new(Arc::new(owner), 0..length))
-            }
+            Source::Gguf { gguf, .. } => GgufTensor::shared(gguf, name),
             Source::Directory { files, names, .. } => files.shared_bytes(names.get(name)?),
         }
     }
+}
+
+/// How the names end of the two factors of what a task adds to a weight.
+pub(crate) const LOW_RANK: [&str; 2] = [".lora_a", ".lora_b"];
+
+fn view(tensor: docent_gguf::Tensor<'_>) -> TensorView<'_> {
+    TensorView {
+        name: tensor.name(),
+        shape: tensor.dims().iter().rev().copied().collect(),
+        ty: tensor.tensor_type(),
+        bytes: tensor.bytes(),
+        plus_one: false,
+    }
+}
+
+/// Where the part of a task lies in the bytes of a tensor that has one for each of `tasks`.
+fn part_of_task(all: &TensorView<'_>, task: usize, tasks: usize) -> Option<std::ops::Range<usize>> {
+    if task >= tasks || all.shape.first() != Some(&(tasks as u64)) {
+        return None;
+    }
+    let length = all.bytes.len() / tasks;
+    Some(task * length..(task + 1) * length)
 }
 
 /// One tensor of a GGUF model, as an owner of its bytes.
 struct GgufTensor {
     gguf: Arc<Gguf>,
     position: usize,
+}
+
+impl GgufTensor {
+    fn shared(gguf: &Arc<Gguf>, name: &str) -> Option<SharedBytes> {
+        let position = gguf.position(name)?;
+        let length = gguf.bytes_at(position).len();
+        let owner = GgufTensor { gguf: Arc::clone(gguf), position };
+        Some(SharedBytes::new(Arc::new(owner), 0..length))
+    }
 }
 
 impl AsRef<[u8]> for GgufTensor {

@@ -20,8 +20,8 @@ const OTHER: [&str; 4] = ["text-matching", "classification", "clustering", "sepa
 pub(super) async fn prompt(service: &Service, model: Option<&str>, field: &str, name: &str) -> Result<Prompt, Failure> {
     let served = service.models().embedder(model).await?;
     let named = &served.model.settings().description.prompts.named;
-    if let Some(text) = named.get(name) {
-        return Ok(Prompt::Text(text.clone()));
+    if named.contains_key(name) {
+        return Ok(Prompt::Named(name.to_owned()));
     }
     match name {
         _ if QUERY.contains(&name) => Ok(Prompt::Query),

@@ -60,6 +60,8 @@ pub enum WirePrompt {
     Query,
     /// The model's prompt for documents.
     Document,
+    /// The model's prompt of this name.
+    Named(String),
     /// This text.
     Text(String),
 }
@@ -263,6 +265,7 @@ impl From<EmbedWireOptions> for EmbedOptions {
             WirePrompt::None => Prompt::None,
             WirePrompt::Query => Prompt::Query,
             WirePrompt::Document => Prompt::Document,
+            WirePrompt::Named(name) => Prompt::Named(name),
             WirePrompt::Text(text) => Prompt::Text(text),
         };
         let pooling = wire.pooling.map(|pooling| match pooling {
@@ -289,6 +292,7 @@ impl From<&EmbedOptions> for EmbedWireOptions {
             Prompt::None => WirePrompt::None,
             Prompt::Query => WirePrompt::Query,
             Prompt::Document => WirePrompt::Document,
+            Prompt::Named(name) => WirePrompt::Named(name.clone()),
             Prompt::Text(text) => WirePrompt::Text(text.clone()),
         };
         let pooling = options.pooling.map(|pooling| match pooling {

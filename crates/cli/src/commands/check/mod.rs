@@ -161,6 +161,9 @@ impl Report {
         self.add("vectors are finite", Ok(format!("{} of {dim} components", count(alone.len(), "vector"))));
         self.add("unit length", unit_length(&alone));
         self.add("same bits in a batch", same_bits(embedder, &alone));
+        if !embedder.settings().description.tasks.is_empty() {
+            self.add("adapters for tasks", tasks(embedder));
+        }
     }
 
     /// Values that somebody has published for the model.
@@ -251,6 +254,28 @@ fn unit_length(vectors: &[Vec<f32>]) -> Result<String, String> {
     let off = vectors.iter().map(|vector| (length(vector) - 1.0).abs()).fold(0.0, f64::max);
     let detail = format!("off by {off:.1e} at most, {LENGTH_TOLERANCE:.0e} allowed");
     if off <= LENGTH_TOLERANCE { Ok(detail) } else { Err(detail) }
+}
+
+/// That every task makes another vector of the same tokens than any other, and than none.
+fn tasks(embedder: &Embedder) -> Result<String, String> {
+    let tasks = &embedder.settings().description.tasks;
+    let ids = embedder.tokenizer().ids(PROBES[0]).map_err(|error| error.to_string())?;
+    let embed = |name: Option<&String>| -> Result<Vec<f32>, docent::Error> {
+        let prompt = name.map_or(Prompt::None, |name| Prompt::Named(name.clone()));
+        let prepared = embedder.prepare_ids(&[&ids], &EmbedOptions { prompt, ..EmbedOptions::default() })?;
+        let prepared = prepared.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(embedder.embed_prepared(&prepared.iter().collect::<Vec<_>>())?.swap_remove(0)?.into_vector())
+    };
+    let mut vectors: Vec<(&str, Vec<f32>)> = Vec::with_capacity(tasks.len() + 1);
+    for name in std::iter::once(None).chain(tasks.iter().map(Some)) {
+        let vector = embed(name).map_err(|error| error.to_string())?;
+        let name = name.map_or("no task", String::as_str);
+        if let Some((other, _)) = vectors.iter().find(|(_, known)| *known == vector) {
+            return Err(format!("{name} makes the vector that {other} makes"));
+        }
+        vectors.push((name, vector));
+    }
+    Ok(format!("{}: {}", count(tasks.len(), "task"), tasks.join(", ")))
 }
 
 fn same_bits(embedder: &Embedder, alone: &[Vec<f32>]) -> Result<String, String> {
