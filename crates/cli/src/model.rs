@@ -5,7 +5,7 @@ use clap::builder::RangedU64ValueParser;
 use docent::gguf::Gguf;
 use docent::hub::{Hub, Quant};
 use docent::tokenizer::Tokenizer;
-use docent::{Embedder, ModelRef, OpenOptions, catalog};
+use docent::{Embedder, ModelRef, OpenOptions, catalog, directory_tokenizer};
 
 use crate::console::Console;
 
@@ -137,7 +137,7 @@ pub(crate) fn open_tokenizer(name: &str, args: &FetchArgs, console: &Console) ->
     let model: ModelRef = name.parse()?;
     let path = args.hub().fetch(&model, args.quant, &console.fetch_progress())?;
     if path.is_dir() {
-        return Ok(Tokenizer::from_directory(&path)?);
+        return Ok(directory_tokenizer(&path)?);
     }
     let file = Gguf::open(&path)?;
     Tokenizer::from_gguf(file.metadata()).with_context(|| path.display().to_string())

@@ -104,7 +104,8 @@ pub use docent_gguf as gguf;
 pub use docent_kernels::{ISA_VARIABLE, Isa, UnknownIsa, host};
 pub use docent_kernels::{KernelRate, OperationTest, Rates, SelfTest, measure_rates, self_test};
 pub use docent_models::{
-    Description, Format, Inspection, Prompts, ScoreKind, TensorInfo, inspect, supported_architectures,
+    Description, Format, Inspection, Prompts, ScoreKind, TensorInfo, directory_tokenizer, inspect,
+    supported_architectures,
 };
 pub use docent_models::{convert, quantize};
 pub use docent_tokenizer as tokenizer;

@@ -20,6 +20,12 @@ pub enum Error {
     /// The tokenizer cannot be built.
     #[error(transparent)]
     Tokenizer(#[from] docent_tokenizer::Error),
+    /// The vocabulary of a directory that has SentencePiece's own file and no tokenizer.json cannot be read.
+    #[error(transparent)]
+    Pieces {
+        /// What is wrong.
+        source: Box<crate::convert::Error>,
+    },
     /// A file cannot be read.
     #[error("{}: cannot read: {source}", path.display())]
     Read {

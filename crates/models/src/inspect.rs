@@ -180,7 +180,7 @@ fn inspect_directory(path: &Path) -> Result<Inspection, Error> {
     })
 }
 
-/// The model type in tokenizer.json; a vocabulary alone is WordPiece's.
+/// The model type in tokenizer.json; a vocabulary alone is WordPiece's, and the files of SentencePiece tell by their names.
 fn directory_tokenizer(directory: Directory<'_>) -> Option<String> {
     #[derive(Deserialize)]
     struct TokenizerJson {
@@ -193,7 +193,11 @@ fn directory_tokenizer(directory: Directory<'_>) -> Option<String> {
     }
     match directory.json::<TokenizerJson>("tokenizer.json") {
         Ok(Some(tokenizer)) => tokenizer.model.family,
-        Ok(None) => directory.file("vocab.txt").is_file().then(|| "WordPiece".to_owned()),
+        Ok(None) => {
+            let kinds =
+                [("vocab.txt", "WordPiece"), ("tokenizer.model", "BPE"), ("sentencepiece.bpe.model", "Unigram")];
+            kinds.iter().find(|(name, _)| directory.file(name).is_file()).map(|(_, kind)| (*kind).to_owned())
+        }
         Err(_) => None,
     }
 }

@@ -59,6 +59,6 @@ pub use batch::{Batch, BatchError};
 pub use error::Error;
 pub use head::ScoreKind;
 pub use inspect::{Inspection, TensorInfo, inspect};
-pub use model::{Description, Format, Model, Prompts};
+pub use model::{Description, Format, Model, Prompts, directory_tokenizer};
 pub use pass::Prefix;
 pub use source::safetensors::{SafetensorsEntry, SafetensorsError, read_safetensors_header};

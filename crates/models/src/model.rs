@@ -10,6 +10,8 @@ use docent_tokenizer::Tokenizer;
 use serde_json::{Map, Value};
 
 use crate::arch::{self, Loaded, Network, modern_bert};
+use crate::convert;
+use crate::convert::vocabulary::{has_pieces_alone, tokenizer_of_pieces};
 use crate::head::{Head, ScoreKind, Scorer};
 use crate::output::Output;
 use crate::pass::{Cache, Pass, Prefix};
@@ -187,7 +189,7 @@ impl Model {
         };
         let settings = Settings::of_gguf(path, architecture.name, metadata);
         let (tokenizer, (loaded, mut description)) = beside(
-            || Tokenizer::from_gguf(metadata),
+            || Ok(Tokenizer::from_gguf(metadata)?),
             |token| {
                 let weights = Weights::new(&source, token, threads);
                 let loaded = (architecture.load)(&settings, &weights)?;
@@ -234,7 +236,7 @@ impl Model {
         let tasks = Task::of_config(&config)?;
         let source = Source::from_directory(path, architecture.gguf_name, &modules.weights, tasks)?;
         let (tokenizer, (loaded, mut description)) = beside(
-            || Tokenizer::from_directory(path),
+            || directory_tokenizer(path),
             |token| {
                 let weights = Weights::new(&source, token, threads);
                 let loaded = (architecture.load)(&settings, &weights)?;
@@ -412,10 +414,26 @@ impl Model {
     }
 }
 
+/// The tokenizer of a Hugging Face directory: [`Tokenizer::from_directory`], or where there is nothing but SentencePiece's own file
+/// (`tokenizer.model`, `sentencepiece.bpe.model`), the one that the directory's GGUF file would have.
+///
+/// # Errors
+/// Files that are missing, cannot be read, or hold no tokenizer that this version runs.
+pub fn directory_tokenizer(directory: &Path) -> Result<Tokenizer, Error> {
+    if has_pieces_alone(directory) {
+        return tokenizer_of_pieces(directory).map_err(|error| match error {
+            convert::Error::Source(error) => error,
+            convert::Error::Tokenizer(error) => error.into(),
+            error => Error::Pieces { source: Box::new(error) },
+        });
+    }
+    Ok(Tokenizer::from_directory(directory)?)
+}
+
 /// Builds the tokenizer on a thread of its own while the weights are packed, which may ask for the id of a token: a vocabulary of
 /// a quarter of a million tokens takes as long as the weights.
 fn beside<T>(
-    tokenizer: impl FnOnce() -> Result<Tokenizer, docent_tokenizer::Error> + Send,
+    tokenizer: impl FnOnce() -> Result<Tokenizer, Error> + Send,
     weights: impl FnOnce(&TokenId<'_>) -> Result<T, Error>,
 ) -> Result<(Tokenizer, T), Error> {
     std::thread::scope(|scope| {

@@ -72,17 +72,8 @@ fn open(path: &Path) -> Model {
     Model::open(path, &ThreadPool::new(1)).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The directory. One with no other tokenizer than a SentencePiece file is for the converter; in a copy it gets another model's, which is
-/// as good where ids are given.
 fn directory(name: &str) -> Model {
-    let from = folder(name);
-    if from.join("tokenizer.json").exists() {
-        return open(&from);
-    }
-    let to = TempDir::new().unwrap();
-    copy(&from, to.path());
-    std::fs::copy(folder("convertible/xlmr-rerank/tokenizer.json"), to.path().join("tokenizer.json")).unwrap();
-    open(to.path())
+    open(&folder(name))
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -319,4 +310,65 @@ fn a_reranker_in_jinas_names_is_an_xlm_r() {
     let executor = &mut Executor::inline(Isa::best());
     check(&open(folder.path()), &reference, executor, "directory");
     check(&converted_from(folder.path(), OutputType::F32), &reference, executor, "F32");
+}
+
+/// Texts with the ids of SentencePiece's own library (0.2.3) for the pieces of `llama-embed`, and around them the tokens that its
+/// `tokenizer_config.json` asks for.
+const PIECES: [(&str, &[u32]); 4] = [
+    ("Hello world", &[1, 299, 75, 300, 274, 306, 265, 306, 304, 305, 310, 2]),
+    ("naïve café 42", &[1, 299, 307, 301, 198, 178, 319, 300, 299, 314, 301, 327, 198, 172, 299, 323, 321, 2]),
+    ("日本語 ab\n\tx", &[1, 299, 233, 154, 168, 233, 159, 175, 235, 173, 161, 263, 326, 13, 12, 123, 2]),
+    ("", &[1, 2]),
+];
+
+/// Directories whose vocabulary is SentencePiece's own file alone.
+#[test]
+fn a_directory_with_pieces_alone_is_what_it_converts_to() {
+    for name in ["llama-embed", "gemma-embed"] {
+        let name = format!("convertible/{name}");
+        assert!(!folder(&name).join("tokenizer.json").exists());
+        let (directory, file) = (directory(&name), converted(&name, OutputType::F32));
+        let mut executor = Executor::inline(Isa::best());
+        let pooling = directory.description().pooling.unwrap_or(Pooling::Last);
+        for (text, expected) in PIECES {
+            let ids = directory.tokenizer().ids(text).unwrap();
+            assert_eq!(ids, file.tokenizer().ids(text).unwrap(), "{name}: {text:?}");
+            if name.ends_with("llama-embed") {
+                assert_eq!(ids, expected, "{text:?}");
+            }
+            let mut pooled =
+                |model: &Model| model.pooled(&mut executor, &Batch::new([&ids[..]]), pooling).unwrap().row(0).to_vec();
+            // Llama turns neighbouring columns in a file, and halves in a directory: other sums of the same terms.
+            let (cosine, difference) = compare(&pooled(&directory), &pooled(&file));
+            assert!(cosine >= 0.999_999 && difference <= 1e-6, "{name}: {text:?}: {cosine}, {difference}");
+        }
+    }
+}
+
+#[test]
+fn pieces_that_cannot_be_used_are_named() {
+    let message = |change: &dyn Fn(&Path)| {
+        let folder = TempDir::new().unwrap();
+        copy(&self::folder("convertible/llama-embed"), folder.path());
+        change(folder.path());
+        let message = Model::open(folder.path(), &ThreadPool::new(1)).unwrap_err().to_string();
+        assert_eq!(message.lines().count(), 1, "{message}");
+        message
+    };
+    let config = |folder: &Path, field: &str, value: Json| {
+        let path = folder.join("config.json");
+        let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config[field] = value;
+        std::fs::write(path, config.to_string()).unwrap();
+    };
+    let cut = message(&|folder| std::fs::write(folder.join("tokenizer.model"), b"\x0a\xff\xff").unwrap());
+    assert!(cut.contains("tokenizer.model: expected a SentencePiece model"), "{cut}");
+    let few = message(&|folder| config(folder, "vocab_size", json!(300)));
+    assert!(few.contains("tokenizer.model: expected at most 300 pieces"), "{few}");
+    let none = message(&|folder| config(folder, "vocab_size", Json::Null));
+    assert!(none.contains("config.json: vocab_size: expected a whole number, found nothing"), "{none}");
+    let many = message(&|folder| config(folder, "vocab_size", json!(1_u64 << 30)));
+    assert!(many.contains("vocab_size: expected at most 2097152"), "{many}");
+    let gone = message(&|folder| std::fs::remove_file(folder.join("tokenizer.model")).unwrap());
+    assert!(gone.contains("tokenizer.json: cannot"), "{gone}");
 }

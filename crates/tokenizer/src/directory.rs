@@ -55,6 +55,11 @@ fn end_of_text(dir: &Path, mut tokenizer: Tokenizer) -> Result<Tokenizer, Error>
     Ok(tokenizer)
 }
 
+/// The tokens that the files say a text may have.
+pub(crate) fn model_max_length(dir: &Path) -> Result<Option<usize>, Error> {
+    Ok(Config::read(dir)?.model_max_length)
+}
+
 /// Reads a file, `None` if there is none.
 fn read(dir: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
     let path = dir.join(name);

@@ -136,6 +136,16 @@ impl Tokenizer {
         directory::build(dir)
     }
 
+    /// The same with the [`model_max_length`](Self::model_max_length) that the `tokenizer_config.json` of a directory gives, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, or says something else than a number.
+    pub fn limited_as_in(mut self, dir: &Path) -> Result<Self, Error> {
+        self.parts.model_max_length = directory::model_max_length(dir)?;
+        Ok(self)
+    }
+
     /// Tokenizes a text, with the special tokens that the model wants around it.
     ///
     /// The text is neither truncated nor padded. An empty text gives the special tokens alone. A special token that occurs in

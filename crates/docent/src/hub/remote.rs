@@ -193,7 +193,8 @@ pub(super) fn cached_folder(cache: &HubCache, repo: &str, revision: &str) -> Opt
 
 /// Checks the weights of a folder and the small files beside them.
 pub(super) fn verify_weights(cache: &HubCache, folder: &Path) -> Result<(), Error> {
-    let small = repo::FOLDER_FILES.iter().map(|&file| file.to_owned()).chain(repo::module_configs(folder));
+    let small =
+        repo::FOLDER_FILES.iter().chain(&repo::PIECES).map(|&file| file.to_owned()).chain(repo::module_configs(folder));
     let small = small.map(|file| folder.join(file)).filter(|path| path.is_file());
     small.chain(repo::weight_files(folder).unwrap_or_default()).try_for_each(|path| cache.verify(&path))
 }

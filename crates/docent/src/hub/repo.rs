@@ -28,6 +28,10 @@ pub(super) const FOLDER_FILES: [&str; 15] = [
     "README.md", // the model card: name, licence and languages in the metadata of a converted file
 ];
 
+/// Vocabularies that are read as they are, and those that are read where a repository has none of these.
+const TOKENIZERS: [&str; 2] = ["tokenizer.json", "vocab.txt"];
+pub(super) const PIECES: [&str; 2] = ["tokenizer.model", "sentencepiece.bpe.model"];
+
 const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 
@@ -66,7 +70,8 @@ pub(super) fn folder_files(files: &BTreeSet<&str>) -> Option<Vec<String>> {
     if !has_indispensable(|file| files.contains(file)) {
         return None;
     }
-    let known = FOLDER_FILES.iter().copied().filter(|f| files.contains(f));
+    let pieces = if TOKENIZERS.iter().any(|f| files.contains(f)) { &[][..] } else { &PIECES[..] };
+    let known = FOLDER_FILES.iter().chain(pieces).copied().filter(|f| files.contains(f));
     // Further modules of a sentence-transformers model: 2_Dense/config.json, 2_Dense/model.safetensors.
     let modules = files.iter().copied().filter(|f| {
         let numbered = f.starts_with(|c: char| c.is_ascii_digit());
@@ -77,7 +82,7 @@ pub(super) fn folder_files(files: &BTreeSet<&str>) -> Option<Vec<String>> {
 }
 
 fn has_indispensable(has: impl Fn(&str) -> bool) -> bool {
-    has("config.json") && (has("tokenizer.json") || has("vocab.txt"))
+    has("config.json") && TOKENIZERS.iter().chain(&PIECES).any(|file| has(file))
 }
 
 /// How much of a safetensors folder a directory holds.
@@ -241,6 +246,12 @@ mod tests {
             "model.safetensors",
         ];
         assert_eq!(wanted, expected);
+        // SentencePiece's own file is fetched where it is the only vocabulary.
+        let mut pieces: BTreeSet<&str> = all.clone();
+        pieces.insert("sentencepiece.bpe.model");
+        assert_eq!(folder_files(&pieces).unwrap(), expected);
+        pieces.remove("vocab.txt");
+        assert!(folder_files(&pieces).unwrap().contains(&"sentencepiece.bpe.model".to_owned()));
         for missing in ["config.json", "vocab.txt", "model.safetensors"] {
             let files: BTreeSet<&str> = all.iter().copied().filter(|f| *f != missing).collect();
             assert_eq!(folder_files(&files), None, "{missing}");

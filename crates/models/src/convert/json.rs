@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use super::Error;
+use crate::settings::HfConfig;
 
 /// No JSON file of a model is as large: tokenizers with a quarter of a million entries take 20 MiB.
 const MAX_BYTES: u64 = 512 << 20;
@@ -27,6 +28,20 @@ impl Document {
             return Err(d.error("a JSON object", kind(&d.value).to_owned()));
         }
         Ok(document)
+    }
+
+    /// Reads `dir/name`, which must be there and hold a JSON object.
+    pub(super) fn require(dir: &Path, name: &'static str) -> Result<Self, Error> {
+        let hint = "give the folder that holds the model";
+        Self::read(dir, name)?.ok_or_else(|| Error::MissingFile { dir: dir.to_owned(), expected: name, hint })
+    }
+
+    /// The fields of a config.json.
+    pub(super) fn config(&self) -> Result<HfConfig<'_>, Error> {
+        match &self.value {
+            Json::Object(fields) => Ok(HfConfig { path: &self.path, fields }),
+            value => Err(self.error("a JSON object", kind(value).to_owned())),
+        }
     }
 
     /// Reads `dir/name`, which may hold any JSON value.

@@ -70,7 +70,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod values;
-mod vocabulary;
+pub(crate) mod vocabulary;
 mod write;
 
 use std::fmt;
@@ -85,7 +85,6 @@ use general::General;
 use json::Document;
 use model::{Head, Model};
 use plan::Plan;
-use serde_json::Value as Json;
 use source::Source;
 use vocabulary::Vocabulary;
 
@@ -238,15 +237,9 @@ pub fn convert_with(
     if !options.overwrite && out.symlink_metadata().is_ok() {
         return Err(Error::Exists { path: out.to_owned() });
     }
-    let Some(document) = Document::read(hf_dir, "config.json")? else {
-        let hint = "give the folder that holds the model";
-        return Err(Error::MissingFile { dir: hf_dir.to_owned(), expected: "config.json", hint });
-    };
+    let document = Document::require(hf_dir, "config.json")?;
     let ty = options.output_type;
-    let Json::Object(fields) = &document.value else {
-        return Err(document.error("a JSON object", "another value".to_owned()));
-    };
-    let model = Model::read(hf_dir, &document, fields)?;
+    let model = Model::read(hf_dir, &document)?;
     if !options.overwrite
         && let Some(path) = adapters::paths(&model, out).into_iter().find(|path| path.symlink_metadata().is_ok())
     {

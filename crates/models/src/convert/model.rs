@@ -4,7 +4,7 @@ use std::path::Path;
 
 use docent_gguf::OwnedValue;
 use docent_kernels::Pooling;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::json::Document;
 use super::plan::Plan;
@@ -13,7 +13,7 @@ use super::{Error, OutputType};
 use crate::arch::{self, Architecture, modern_bert};
 use crate::keys::Keys;
 use crate::sentence_transformers::SentenceTransformers;
-use crate::settings::{HfConfig, Translated, Translation, Unwritten};
+use crate::settings::{Translated, Translation, Unwritten};
 use crate::source::Directory;
 use crate::source::tasks::Task;
 
@@ -64,8 +64,8 @@ const NUMBERS: [&str; 14] = [
 ];
 
 impl<'a> Model<'a> {
-    pub(super) fn read(dir: &'a Path, document: &'a Document, fields: &'a Map<String, Json>) -> Result<Self, Error> {
-        let config = HfConfig { path: &document.path, fields };
+    pub(super) fn read(dir: &'a Path, document: &'a Document) -> Result<Self, Error> {
+        let config = document.config()?;
         let model_type = config.model_type()?;
         let model_type =
             model_type.ok_or_else(|| config.error("model_type", "the name of an architecture", "nothing"))?;

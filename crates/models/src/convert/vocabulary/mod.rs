@@ -21,12 +21,15 @@ mod word_piece;
 
 use std::path::Path;
 
+use docent_gguf::{Gguf, WriteError, Writer};
+use docent_tokenizer::Tokenizer;
 use serde_json::Value as Json;
 
 use super::Error;
 use super::json::Document;
 use super::model::Model;
 use super::plan::Plan;
+use crate::arch;
 use crate::keys::Keys;
 use chat::Templates;
 use special::Special;
@@ -89,13 +92,27 @@ impl<'a> Files<'a> {
 impl Vocabulary {
     /// Reads the tokenizer of a model and gives it as many tokens as the embedding table has rows.
     pub(super) fn read(model: &Model<'_>, plan: &Plan<'_>) -> Result<Self, Error> {
-        let (dir, rows) = (model.dir, plan.rows("token_embd.weight"));
+        let rows = plan.rows("token_embd.weight");
+        let mut vocabulary =
+            Self::of_directory(model.dir, model.document, model.architecture.name, model.model_type(), rows)?;
+        vocabulary.token_types = token_types(model, plan);
+        Ok(vocabulary)
+    }
+
+    /// The same of a directory, whose configuration and architecture are known already.
+    fn of_directory(
+        dir: &Path,
+        config: &Document,
+        architecture: &'static str,
+        model_type: &str,
+        rows: u64,
+    ) -> Result<Self, Error> {
         let mut files = Files::read(dir)?;
         let kind = |document: &Document| {
             let kind = document.get("model").and_then(|m| m.get("type")).and_then(Json::as_str);
             kind.unwrap_or("WordPiece").to_owned()
         };
-        let pieces = dir.join("tokenizer.model");
+        let pieces = dir.join(PIECES);
         let mut vocabulary = match files.tokenizer.as_ref().map(kind).as_deref() {
             None | Some("BPE") if pieces.is_file() => sentence_piece::of_pieces(&files, &pieces, rows)?,
             None if dir.join(unigram::PIECES).is_file() => unigram::of_pieces(dir, rows)?,
@@ -106,22 +123,21 @@ impl Vocabulary {
             Some("WordPiece") => word_piece::read(&files, rows)?,
             Some("Unigram") => unigram::of_json(&files, rows)?,
             Some("BPE") if sentence_piece::is_meant(&files) => sentence_piece::of_json(&files, rows)?,
-            Some("BPE") => byte_level::read(&files, rows, model.model_type())?,
+            Some("BPE") => byte_level::read(&files, rows, model_type)?,
             Some(kind) => {
                 let path = dir.join("tokenizer.json");
                 let expected = "a tokenizer of type WordPiece, Unigram or BPE".to_owned();
                 return Err(Error::Vocabulary { path, expected, found: kind.to_owned() });
             }
         };
-        vocabulary.architecture = model.architecture.name;
+        vocabulary.architecture = architecture;
         vocabulary.special = Special::gather(
             files.tokenizer.as_ref().map_or(&Json::Null, |t| &t.value),
             files.settings.as_ref().map(|s| &s.value),
-            &model.document.value,
+            &config.value,
             vocabulary.tokens.len(),
         );
         vocabulary.templates = Templates::read(&files)?;
-        vocabulary.token_types = token_types(model, plan);
         Ok(vocabulary)
     }
 
@@ -182,6 +198,39 @@ impl Vocabulary {
             prefix(keys);
         }
     }
+}
+
+/// SentencePiece's own file, of the models that merge characters.
+const PIECES: &str = "tokenizer.model";
+
+/// Whether a directory has the pieces of SentencePiece and no tokenizer that can be read as it is.
+pub(crate) fn has_pieces_alone(dir: &Path) -> bool {
+    let has = |name: &str| dir.join(name).is_file();
+    !has("tokenizer.json") && !has("vocab.txt") && (has(PIECES) || has(unigram::PIECES))
+}
+
+/// The tokenizer of such a directory: that of the GGUF file that it converts to.
+pub(crate) fn tokenizer_of_pieces(dir: &Path) -> Result<Tokenizer, Error> {
+    // No vocabulary is as large; it is filled up to this size.
+    const MOST_TOKENS: u64 = 1 << 21;
+    let document = Document::require(dir, "config.json")?;
+    let config = document.config()?;
+    let rows = config.size(&["vocab_size"])? as u64;
+    if rows > MOST_TOKENS {
+        return Err(config.error("vocab_size", &format!("at most {MOST_TOKENS}"), rows).into());
+    }
+    let model_type = config.model_type()?.unwrap_or_default();
+    let architecture = arch::of_hugging_face(&config)?.map_or("", |architecture| architecture.name);
+    let vocabulary = Vocabulary::of_directory(dir, &document, architecture, model_type, rows)?;
+    let mut keys = Keys::default();
+    keys.text("general.architecture", architecture);
+    vocabulary.write(&mut keys);
+    let mut writer = Writer::new();
+    keys.add_to(&mut writer)?;
+    let mut bytes = Vec::new();
+    writer.write(&mut bytes, |_, _| Ok::<(), WriteError>(()))?;
+    let gguf = Gguf::from_bytes(bytes).map_err(crate::Error::from)?;
+    Ok(Tokenizer::from_gguf(gguf.metadata())?.limited_as_in(dir)?)
 }
 
 /// How many kinds of segment a model of BERT's family tells apart: as the configuration has it, or else the tensor; one, which the
