@@ -1,12 +1,12 @@
 //! How every command that searches is told which index to use, and with which models.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use docent::hub::Hub;
 use docent::{Embedder, Expander, ModelRef, Reranker};
-use docent_search::{Index, Progress, Stage, WatchStop};
+use docent_search::{Expands, Index, Progress, Stage, WatchStop};
 
 use crate::console::{self, Console, Unit};
 use crate::model::{OpenArgs, expander_or_default, model_or_default, open_embedder, reranker_or_default};
@@ -131,9 +131,34 @@ impl SearchModelArgs {
         Ok(Reranker::open_with(model, &self.open.options(), &console.fetch_progress())?)
     }
 
-    /// Opens the expander that [`expander_here`] has found.
-    pub(crate) fn expander(&self, model: &ModelRef, console: &Console) -> anyhow::Result<Expander> {
-        Ok(Expander::open_with(model, &self.open.options(), &console.fetch_progress())?)
+    /// The expander that [`expander_here`] has found, to be opened when it is needed.
+    pub(crate) fn expander<'a>(&'a self, model: ModelRef, console: &'a Console) -> anyhow::Result<LateExpander<'a>> {
+        let path = self.open.fetch.hub().fetch(&model, self.open.fetch.quant, &console.fetch_progress())?;
+        Ok(LateExpander { model, path, args: &self.open, console, opened: OnceCell::new() })
+    }
+}
+
+/// A query expander that is on this machine, and is opened the first time that it is to write: it is the largest of the models, and most
+/// questions are answered without it.
+pub(crate) struct LateExpander<'a> {
+    model: ModelRef,
+    path: PathBuf,
+    args: &'a OpenArgs,
+    console: &'a Console,
+    opened: OnceCell<Expander>,
+}
+
+impl Expands for LateExpander<'_> {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open(&self) -> Result<&Expander, docent::Error> {
+        if let Some(expander) = self.opened.get() {
+            return Ok(expander);
+        }
+        let expander = Expander::open_with(&self.model, &self.args.options(), &self.console.fetch_progress())?;
+        Ok(self.opened.get_or_init(|| expander))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Other ways of asking a plain question, written by a model and kept in the index.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use docent::{ExpandOptions, ExpandedLine, Expander};
@@ -11,13 +12,36 @@ use crate::query::{Line, LineKind};
 use crate::{Error, Index, Query};
 
 /// Counts changes of the way in which queries are expanded; expansions of another number are made anew.
-const METHOD: u32 = 1;
+const METHOD: u32 = 2;
 
 /// Expansions that are kept.
 const MOST: i64 = 1000;
 
 /// Bytes of an expansion's key.
 const KEY_BYTES: usize = 16;
+
+/// A query expander, or one that is opened when it is needed: not for a question whose expansion is kept, or that its words alone have
+/// answered.
+pub trait Expands {
+    /// The file or directory of the model, by which expansions are kept.
+    fn path(&self) -> &Path;
+
+    /// The model.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    fn open(&self) -> Result<&Expander, docent::Error>;
+}
+
+impl Expands for Expander {
+    fn path(&self) -> &Path {
+        &self.settings().path
+    }
+
+    fn open(&self) -> Result<&Expander, docent::Error> {
+        Ok(self)
+    }
+}
 
 /// What a query was expanded to.
 #[derive(Debug, Default)]
@@ -38,17 +62,23 @@ impl Index {
     /// The lines that a plain question is expanded to: those kept of an earlier time, or new ones, written in so much time at most.
     ///
     /// A model cannot be interrupted while it reads the prompt: it is not asked if that took longer the last time.
-    pub(crate) fn expand(&self, query: &Query, expander: &Expander, time: Option<Duration>) -> Result<Expanded, Error> {
+    pub(crate) fn expand(
+        &self,
+        query: &Query,
+        expander: &dyn Expands,
+        time: Option<Duration>,
+    ) -> Result<Expanded, Error> {
         let [Line { text, .. }] = &query.lines[..] else { return Ok(Expanded::default()) };
-        let key = key(expander, text);
+        let key = key(expander.path(), text);
         if let Some(lines) = self.store.read(|connection| kept(connection, &key))? {
             return Ok(Expanded { lines: lines_of(lines), cut: false });
         }
-        let begun = Instant::now();
         let read = self.prompt_time();
         if time.is_some_and(|time| time.is_zero() || time < read) {
             return Ok(Expanded { lines: Vec::new(), cut: true });
         }
+        let expander = expander.open()?;
+        let begun = Instant::now();
         let (asked, stopped) = (Cell::new(0), Cell::new(false));
         let stop = || {
             // Asked before the prompt is read, and then before every token but the first.
@@ -81,13 +111,12 @@ fn lines_of(lines: Vec<ExpandedLine>) -> Vec<Line> {
 }
 
 /// What an expansion depends on: the query and the model, which is known by its file.
-fn key(expander: &Expander, query: &str) -> [u8; KEY_BYTES] {
-    let settings = expander.settings();
-    let file = std::fs::metadata(&settings.path).ok();
+fn key(model: &Path, query: &str) -> [u8; KEY_BYTES] {
+    let file = std::fs::metadata(model).ok();
     let changed = file.as_ref().and_then(|file| file.modified().ok());
-    let model = (&settings.description.name, settings.path.display().to_string());
+    let (model, length) = (model.display().to_string(), file.map(|file| file.len()));
     let mut hash = Sha256::new();
-    hash.update(format!("{METHOD} {model:?} {:?} {changed:?}\n{query}", file.map(|file| file.len())));
+    hash.update(format!("{METHOD} {model:?} {length:?} {changed:?}\n{query}"));
     let hash: [u8; 32] = hash.finalize().into();
     std::array::from_fn(|byte| hash[byte])
 }

@@ -128,6 +128,7 @@ pub use collection::{Collection, CollectionStatus, Context, DEFAULT_MASK};
 pub use documents::{Document, Entry, Fetched, MAX_BYTES, Part, Several, TooLarge};
 pub use embed::EmbedReport;
 pub use error::Error;
+pub use expand::Expands;
 pub use import::{ImportReport, QmdFiles, QmdModels};
 pub use lexical::LexicalQuery;
 pub use query::{Line, LineKind, Query};

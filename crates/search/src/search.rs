@@ -10,12 +10,12 @@ mod snippet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use docent::{Embedder, Expander, Reranker};
+use docent::{Embedder, Reranker};
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
 use crate::collection::{Contexts, all, require};
-use crate::{Address, Error, Index, Line, Query, docid};
+use crate::{Address, Error, Expands, Index, Line, Query, docid};
 pub use fusion::{Contribution, Explain, Fusion, RrfExplain};
 pub use score::{Evidence, relevance_of_both, relevance_of_keywords, relevance_of_meaning};
 pub use snippet::{Snippet, number_lines};
@@ -58,7 +58,7 @@ pub struct Models<'m> {
     /// Orders what was found.
     pub reranker: Option<&'m Reranker>,
     /// Asks a plain question in other ways as well.
-    pub expander: Option<&'m Expander>,
+    pub expander: Option<&'m dyn Expands>,
 }
 
 /// What a search found.

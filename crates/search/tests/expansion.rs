@@ -4,12 +4,13 @@
 
 mod support;
 
+use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use docent::hub::Silent;
 use docent::{Expander, ModelRef, OpenOptions};
-use docent_search::{Fusion, LeftOut, Line, LineKind, Models, Query, SearchOptions, SearchResults};
+use docent_search::{Expands, Fusion, LeftOut, Line, LineKind, Models, Query, SearchOptions, SearchResults};
 use rusqlite::Connection;
 use support::{EMBEDDER, Place, fixture};
 
@@ -34,7 +35,7 @@ fn place() -> Place {
 }
 
 fn models() -> Models<'static> {
-    Models { embedder: Some(&EMBEDDER), expander: Some(&EXPANDER), reranker: None }
+    Models { embedder: Some(&EMBEDDER), expander: Some(&*EXPANDER), reranker: None }
 }
 
 fn search(place: &Place, query: &Query, models: Models<'_>, options: &SearchOptions) -> SearchResults {
@@ -102,6 +103,28 @@ fn an_expansion_is_written_once() {
     write_lines(&place, "nonsense");
     let third = search(&place, &Query::plain(QUESTION), models(), &SearchOptions::default());
     assert_eq!((addresses(&first), first.expansion), (addresses(&third), third.expansion));
+}
+
+/// A model that must not be needed.
+struct Unneeded;
+
+impl Expands for Unneeded {
+    fn path(&self) -> &Path {
+        EXPANDER.path()
+    }
+
+    fn open(&self) -> Result<&Expander, docent::Error> {
+        panic!("the model was opened")
+    }
+}
+
+#[test]
+fn a_model_is_opened_only_to_write() {
+    let place = place();
+    write_lines(&place, r#"[{"kind": "vec", "text": "kept"}]"#);
+    let unopened = Models { expander: Some(&Unneeded), ..models() };
+    let found = search(&place, &Query::plain(QUESTION), unopened, &SearchOptions::default());
+    assert_eq!(found.expansion, [Line { kind: LineKind::Vec, text: "kept".to_owned() }]);
 }
 
 #[test]

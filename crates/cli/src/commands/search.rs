@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use docent_search::{Error, Fusion, Index, Models, Query, SearchOptions, SearchResults};
+use docent_search::{Error, Expands, Fusion, Index, Models, Query, SearchOptions, SearchResults};
 
 use docent_server::{Search, SearchModels};
 
@@ -261,8 +261,15 @@ impl QueryArgs {
         }
         let embedder = self.models.embedder(index, &self.common.collections, console)?;
         let reranker = models.reranker.map(|model| self.models.reranker(&model, console)).transpose()?;
-        let expander = models.expander.map(|model| self.models.expander(&model, console)).transpose()?;
-        let models = Models { embedder: Some(&embedder), reranker: reranker.as_ref(), expander: expander.as_ref() };
+        let expander = models.expander.map(|model| self.models.expander(model, console)).transpose()?;
+        if options.deadline.is_some()
+            && let Some(expander) = &expander
+        {
+            // The time begins when the models are loaded.
+            expander.open()?;
+        }
+        let expander = expander.as_ref().map(|expander| expander as &dyn Expands);
+        let models = Models { embedder: Some(&embedder), reranker: reranker.as_ref(), expander };
         match index.search(query, models, options) {
             Err(error @ Error::NoVectors { .. }) => {
                 let found = index.search(query, Models { embedder: None, ..models }, options)?;

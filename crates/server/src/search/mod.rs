@@ -6,7 +6,7 @@ pub(crate) mod question;
 use std::sync::Arc;
 
 use docent::{Embedder, Expander, ModelRef, Reranker};
-use docent_search::{Error, Index, LineKind, Models, Query, SearchOptions, SearchResults};
+use docent_search::{Error, Expands, Index, LineKind, Models, Query, SearchOptions, SearchResults};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -247,7 +247,7 @@ fn reference(name: &str) -> Result<ModelRef, Failure> {
 fn find(index: &Index, call: &SearchCall, ready: &Ready) -> Result<Found, Error> {
     let embedder = ready.embedder.as_deref().map(|served| &served.model);
     let reranker = ready.reranker.as_deref().map(|served| &served.model);
-    let expander = ready.expander.as_deref().map(|served| &served.model);
+    let expander = ready.expander.as_deref().map(|served| &served.model as &dyn Expands);
     let models = Models { embedder, reranker, expander };
     let found = |results| Found { results, notes: Vec::new() };
     match &call.search {
