@@ -165,23 +165,21 @@ unsafe impl<S: Simd, D: ByteDot<S>> BlockProduct<S> for SplitCodes<D> {
 
     #[inline(always)]
     unsafe fn store_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES], fine: bool) {
-        let mut whole = [0i16; BLOCK];
-        // SAFETY: `whole` has room for both vectors, and `to` is a block that the caller owns.
+        // SAFETY: `to` is a block that the caller owns, with 32 high and 32 low parts.
         unsafe {
-            for (v, value) in values.into_iter().enumerate() {
-                S::store_rounded_i16(whole.as_mut_ptr().add(v * LANES), value);
+            let [high, low] = &mut (*to).codes.split;
+            if fine {
+                let [high, low] = store_parts::<S>([high, low], values);
+                (*to).correction = -D::WEIGHT_OFFSET * high;
+                (*to).low_correction = -D::WEIGHT_OFFSET * low;
+                (*to).low_bits = LOW_BITS;
+            } else {
+                // The sum of codes of a block without finite values may be anything, and wraps.
+                (*to).correction = (-D::WEIGHT_OFFSET).wrapping_mul(D::store_rounded_i8(high.as_mut_ptr(), values));
+                (*to).low_correction = 0;
+                (*to).low_bits = 0;
+                *low = [0; BLOCK];
             }
-            let low_bits = if fine { LOW_BITS } else { 0 };
-            let half = (1i16 << low_bits) >> 1;
-            // Codes of a block without finite values may be anything, and wrap.
-            let high = whole.map(|code| code.wrapping_add(half) >> low_bits);
-            let low: [i16; BLOCK] = std::array::from_fn(|i| whole[i].wrapping_sub(high[i] << low_bits));
-            let correction =
-                |codes: &[i16; BLOCK]| -D::WEIGHT_OFFSET * codes.iter().map(|&code| i32::from(code)).sum::<i32>();
-            (*to).correction = correction(&high);
-            (*to).low_correction = correction(&low);
-            (*to).low_bits = low_bits;
-            (*to).codes.split = [high.map(|code| code as i8), low.map(|code| code as i8)];
         }
     }
 
@@ -229,6 +227,26 @@ unsafe impl<S: Simd, D: ByteDot<S>> BlockProduct<S> for SplitCodes<D> {
         // SAFETY: as the caller promises.
         unsafe { D::dot_fours(sum, D::load(weights), D::splat_four(codes)) }
     }
+}
+
+/// Rounds the codes of a fine block, writes their high and low parts, and returns the sum of either.
+///
+/// # Safety
+/// The instruction set must be present.
+#[inline(always)]
+unsafe fn store_parts<S: Simd>(to: [&mut [i8; BLOCK]; 2], values: [S::F32; BLOCK / LANES]) -> [i32; 2] {
+    let mut whole = [0i16; BLOCK];
+    for (v, value) in values.into_iter().enumerate() {
+        // SAFETY: `whole` has room for both vectors.
+        unsafe { S::store_rounded_i16(whole.as_mut_ptr().add(v * LANES), value) };
+    }
+    // Codes of a block without finite values may be anything, and wrap.
+    let high = whole.map(|code| code.wrapping_add(1 << (LOW_BITS - 1)) >> LOW_BITS);
+    let low: [i16; BLOCK] = std::array::from_fn(|i| whole[i].wrapping_sub(high[i] << LOW_BITS));
+    for (to, codes) in to.into_iter().zip([&high, &low]) {
+        *to = codes.map(|code| code as i8);
+    }
+    [&high, &low].map(|codes| codes.iter().map(|&code| i32::from(code)).sum())
 }
 
 /// Adds the products of the inputs `4 four..4 four + 4`.

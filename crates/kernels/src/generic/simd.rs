@@ -102,6 +102,21 @@ pub(crate) unsafe trait ByteDot<S: Simd> {
     unsafe fn dot_fours(sum: S::I32, a: Self::Bytes, b: Self::Four) -> S::I32;
     /// `sum * 2^bits + addend` in every lane.
     unsafe fn shift_and_add(sum: S::I32, bits: u32, addend: i32) -> S::I32;
+
+    /// Rounds to the nearest integers (ties to even), writes them as signed bytes and returns their sum, exact where all of them are
+    /// bytes; what is written and returned for others means nothing.
+    #[inline(always)]
+    unsafe fn store_rounded_i8(to: *mut i8, values: [S::F32; 2]) -> i32 {
+        let mut codes = [0i16; 2 * LANES];
+        // SAFETY: `codes` has room for both vectors, `to` for as many bytes, as the caller promises.
+        unsafe {
+            for (v, value) in values.into_iter().enumerate() {
+                S::store_rounded_i16(codes.as_mut_ptr().add(v * LANES), value);
+            }
+            to.cast::<[i8; 2 * LANES]>().write_unaligned(codes.map(|code| code as i8));
+        }
+        codes.into_iter().map(i32::from).sum()
+    }
 }
 
 /// Evaluates `$body` over `$panels`, as many panels at a time as `$simd` takes side by side and the rest in narrower

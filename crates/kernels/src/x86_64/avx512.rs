@@ -232,6 +232,16 @@ unsafe impl ByteDot<Avx512> for Avx512 {
             _mm512_add_epi32(shifted, _mm512_set1_epi32(addend))
         }
     }
+    #[inline(always)]
+    unsafe fn store_rounded_i8(to: *mut i8, values: [__m512; 2]) -> i32 {
+        // SAFETY: room for thirty-two bytes, AVX-512 present.
+        unsafe {
+            let [a, b] = [_mm512_cvtps_epi32(values[0]), _mm512_cvtps_epi32(values[1])];
+            _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(a));
+            _mm_storeu_si128(to.add(16).cast(), _mm512_cvtepi32_epi8(b));
+            _mm512_reduce_add_epi32(_mm512_add_epi32(a, b))
+        }
+    }
 }
 
 crate::kernels::kernel_table!(
