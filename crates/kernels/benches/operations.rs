@@ -60,6 +60,20 @@ fn linear_q8_0_gelu(bencher: Bencher, rows: usize) {
     linear(bencher, WeightType::Q8_0, rows, 384, 1536, Epilogue::Activate(Activation::Gelu));
 }
 
+/// Layers of 16 MB in turn, as a text passes through a model: the weights come from the third-level cache or from memory.
+#[divan::bench(args = [10, 128])]
+fn linear_q8_0_of_a_model(bencher: Bencher, rows: usize) {
+    let mut executor = Executor::inline(Isa::best());
+    let layers: Vec<_> = (0..24).map(|_| weights(WeightType::Q8_0, 1536, 384)).collect();
+    let x = matrix(&mut executor, rows, 384);
+    let mut out = executor.matrix(rows, 1536);
+    bencher.counter(ItemsCount::new(layers.len() * rows * 384 * 1536)).bench_local(|| {
+        for layer in &layers {
+            executor.linear(&x, layer, Epilogue::Assign, &mut out);
+        }
+    });
+}
+
 #[divan::bench(args = [10, 128])]
 fn linear_f32(bencher: Bencher, rows: usize) {
     linear(bencher, WeightType::F32, rows, 384, 1536, Epilogue::Assign);

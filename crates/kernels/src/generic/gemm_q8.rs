@@ -94,6 +94,11 @@ unsafe fn tile<S: Simd, B: BlockProduct<S>, const ROWS: usize, const PANELS: usi
             for record in &mut records {
                 *record = record.add(block * RECORD_BYTES + SCALES_BYTES);
             }
+            if row == args.rows.start {
+                for record in records {
+                    prefetch::<S>(record.wrapping_add(PANELS * args.blocks * RECORD_BYTES));
+                }
+            }
             let products = B::product::<ROWS, PANELS>(rows, records);
             // Loads of scales stay behind the products: before them they would take registers from the sums.
             compiler_fence(Ordering::SeqCst);
@@ -110,5 +115,19 @@ unsafe fn tile<S: Simd, B: BlockProduct<S>, const ROWS: usize, const PANELS: usi
                 out.store::<S>(row + r, p, sum);
             }
         }
+    }
+}
+
+/// Asks for a record before the multiplications come to it: the hardware, which notices the order of reads only after some, and not
+/// beyond a page, would leave each strip of panels waited for.
+///
+/// # Safety
+/// The instruction set must be present.
+#[inline(always)]
+unsafe fn prefetch<S: Simd>(record: *const u8) {
+    const CACHE_LINE: usize = 64;
+    for line in (0..RECORD_BYTES).step_by(CACHE_LINE) {
+        // SAFETY: any address will do.
+        unsafe { S::prefetch(record.wrapping_add(line)) };
     }
 }

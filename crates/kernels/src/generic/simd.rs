@@ -27,6 +27,9 @@ pub(crate) unsafe trait Simd: Copy {
     /// Whether products of 16-bit numbers for three rows are fastest with all registers, the sums over blocks being in memory.
     const CROWDED: bool = false;
 
+    /// Asks for the cache line at `from`, which may be anywhere, to be in the second-level cache soon, where the instruction set can ask.
+    #[inline(always)]
+    unsafe fn prefetch(_from: *const u8) {}
     /// Reads sixteen values; `from` needs no alignment.
     unsafe fn load(from: *const f32) -> Self::F32;
     /// Reads sixteen IEEE half-precision values and widens them.

@@ -22,6 +22,11 @@ unsafe impl Simd for Avx512 {
     const STRIP: usize = 4;
 
     #[inline(always)]
+    unsafe fn prefetch(from: *const u8) {
+        // SAFETY: a hint, which no address makes fail; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
+    #[inline(always)]
     unsafe fn load(from: *const f32) -> __m512 {
         // SAFETY: sixteen readable values, AVX-512 present.
         unsafe { _mm512_loadu_ps(from) }
