@@ -16,7 +16,7 @@ fn a_sound_model_passes() {
         ("[0-9.]+ ms", "[time]"),
         ("peak memory [0-9.]+ .B", "peak memory [size]"),
         ("off by [0-9.e-]+", "off by [little]"),
-        ("(?m)^(opens +ok +)[a-z0-9]+", "$1[isa]"),
+        ("(?m)^(opens +ok +)[a-z0-9-]+", "$1[isa]"),
     ];
     insta::with_settings!({filters => filters}, { insta::assert_snapshot!(shown) });
 }
