@@ -97,3 +97,39 @@ fn adapters_follow_the_model_from_file_to_file() {
     let again = convert(&fixture("encoders/jina-bert-v3"), &single, OutputType::F32, &mut |_| {});
     assert!(again.unwrap_err().to_string().contains("lora-retrieval.query-m-f32.gguf: the file exists"));
 }
+
+/// An adapter that is named after the new file already stays, and none is lost where a model cannot be replaced.
+#[test]
+fn adapters_in_their_places_are_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (single, half) = (path("m-f32.gguf"), path("m-f16.gguf"));
+    let adapters = convert(&fixture("encoders/jina-bert-v3"), &single, OutputType::F32, &mut |_| {}).unwrap().adapters;
+    let places: Vec<_> = adapters
+        .iter()
+        .map(|adapter| path(&adapter.file_name().unwrap().to_str().unwrap().replace("-f32", "-f16")))
+        .collect();
+    for (from, to) in adapters.iter().zip(&places) {
+        std::fs::rename(from, to).unwrap();
+    }
+    let options = quantize::Options { file_type: FileType::F16, overwrite: false, requantize: false, threads: 1 };
+    let report = quantize::quantize(&single, &half, &options, &mut |_| {}).unwrap();
+    assert_eq!(report.adapters, [""; 0].map(std::path::PathBuf::from));
+    assert_eq!(open(&half, 1).settings().description.tasks.len(), 3);
+
+    // Another model, with adapters of its own, and weights that are not numbers.
+    let damaged = path("n.gguf");
+    convert(&fixture("encoders/jina-bert-v3"), &damaged, OutputType::F32, &mut |_| {}).unwrap();
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    let end = bytes.len();
+    bytes[end - end / 4..].fill(0xff);
+    std::fs::write(&damaged, bytes).unwrap();
+    let before: Vec<_> = places.iter().chain([&half]).map(|path| std::fs::read(path).unwrap()).collect();
+    let options = quantize::Options { overwrite: true, ..options };
+    let error = quantize::quantize(&damaged, &half, &options, &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("expected finite weights"), "{error}");
+    let after: Vec<_> = places.iter().chain([&half]).map(|path| std::fs::read(path).unwrap()).collect();
+    assert!(before == after, "a file was changed");
+    let left = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_str().unwrap().ends_with("unchecked")), "a part of a file was left");
+}

@@ -52,6 +52,7 @@ pub mod quantize;
 mod sentence_transformers;
 mod settings;
 mod source;
+mod unchecked;
 mod weights;
 
 pub use arch::supported_architectures;

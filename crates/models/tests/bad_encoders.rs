@@ -26,9 +26,8 @@ fn message(path: &Path) -> String {
     message
 }
 
-/// The message for a GGUF model with other metadata or tensors.
-fn damaged(name: &str, metadata: &[(&str, Option<OwnedValue>)], damage: impl FnOnce(&mut Tensors)) -> String {
-    let gguf = Gguf::open(fixture(name).join("model.gguf")).unwrap();
+/// Writes a GGUF file with other metadata, of which `None` takes a key out, and other tensors.
+fn rewrite(gguf: &Gguf, metadata: &[(&str, Option<OwnedValue>)], damage: impl FnOnce(&mut Tensors), path: &Path) {
     let mut writer = Writer::new();
     for (key, value) in gguf.metadata().iter().filter(|(key, _)| metadata.iter().all(|(other, _)| other != key)) {
         writer.metadata(key, OwnedValue::from(value)).unwrap();
@@ -46,9 +45,14 @@ fn damaged(name: &str, metadata: &[(&str, Option<OwnedValue>)], damage: impl FnO
     for (name, (dims, ty, _)) in &tensors {
         writer.tensor(name.as_str(), dims, *ty).unwrap();
     }
+    writer.save::<WriteError>(path, |info, sink| sink.write(&tensors[info.name()].2)).unwrap();
+}
+
+/// The message for a GGUF model with other metadata or tensors.
+fn damaged(name: &str, metadata: &[(&str, Option<OwnedValue>)], damage: impl FnOnce(&mut Tensors)) -> String {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("damaged.gguf");
-    writer.save::<WriteError>(&path, |info, sink| sink.write(&tensors[info.name()].2)).unwrap();
+    rewrite(&Gguf::open(fixture(name).join("model.gguf")).unwrap(), metadata, damage, &path);
     let message = message(&path);
     assert!(message.contains("damaged.gguf"), "names no file: {message}");
     message
@@ -331,10 +335,15 @@ fn damaged_adapters_are_named() {
     convert(&fixture("jina-bert-v3"), &base, OutputType::F32, &mut |_| {}).unwrap();
     let path = folder.path().join(format!("lora-{TASK}-m.gguf"));
     let sound = fs::read(&path).unwrap();
-    let table: [AdapterDamage; 9] = [
+    let table: [AdapterDamage; 10] = [
         (&[("general.type", "model")], |_| {}, "general.type: expected adapter, found model"),
         (&[("adapter.type", "ia3")], |_| {}, "adapter.type: expected lora, found ia3"),
         (&[("general.architecture", "bert")], |_| {}, "general.architecture: expected jina-bert-v3, found bert"),
+        (
+            &[("adapter.lora.task_name", "../a")],
+            |_| {},
+            "adapter.lora.task_name: expected names of tasks without / and",
+        ),
         (&[("adapter.lora.task_name", "text-matching")], |_| {}, "adapter.lora.task_name: expected another task than"),
         (
             &[],
@@ -366,23 +375,8 @@ fn damaged_adapters_are_named() {
         ),
     ];
     for (metadata, damage, expected) in table {
-        let gguf = Gguf::from_bytes(sound.clone()).unwrap();
-        let mut writer = Writer::new();
-        for (key, value) in gguf.metadata().iter() {
-            match metadata.iter().find(|(other, _)| *other == key) {
-                Some((_, text)) => writer.metadata(key, *text).unwrap(),
-                None => writer.metadata(key, OwnedValue::from(value)).unwrap(),
-            };
-        }
-        let contents = |tensor: docent_gguf::Tensor<'_>| {
-            (tensor.name().to_owned(), (tensor.dims().to_vec(), tensor.tensor_type(), tensor.bytes().to_vec()))
-        };
-        let mut tensors: Tensors = gguf.tensors().map(contents).collect();
-        damage(&mut tensors);
-        for (name, (dims, ty, _)) in &tensors {
-            writer.tensor(name.as_str(), dims, *ty).unwrap();
-        }
-        writer.save::<WriteError>(&path, |info, sink| sink.write(&tensors[info.name()].2)).unwrap();
+        let metadata = metadata.iter().map(|&(key, text)| (key, Some(OwnedValue::from(text)))).collect::<Vec<_>>();
+        rewrite(&Gguf::from_bytes(sound.clone()).unwrap(), &metadata, damage, &path);
         let message = self::message(&base);
         says(&message, expected);
         // Of two files for one task the second is named with the first.
@@ -399,6 +393,11 @@ fn tasks_at_odds_with_the_weights_are_named() {
     for (field, value, expected) in [
         ("lora_adaptations", json!(["a", "b"]), "for each of 2 tasks, found the shape [3, 215, 3]"),
         ("lora_adaptations", json!(["a", "b", "a"]), "expected the name of each task once, found \"a\" again"),
+        (
+            "lora_adaptations",
+            json!(["a/b"]),
+            "lora_adaptations: expected names of tasks without / and \\, found \"a/b\"",
+        ),
         ("lora_adaptations", json!("a"), "lora_adaptations: expected a list of strings"),
         ("lora_alpha", json!("much"), "lora_alpha: expected a number"),
         ("lora_alpha", json!(1e300), "lora_alpha: expected a finite number"),

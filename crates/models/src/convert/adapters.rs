@@ -9,11 +9,12 @@ use super::Error;
 use super::model::Model;
 use super::plan::Plan;
 use super::source::RawTensor;
-use super::write::{Unchecked, refuse_unused};
+use super::write::{refuse_unused, renamed};
 use crate::keys::Keys;
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::source::tasks::{AdapterFile, Task, file_name};
+use crate::unchecked::Unchecked;
 use crate::weights::Weights;
 
 /// A factor of what every task adds to a weight: the part of each task after that of the one before.
@@ -50,7 +51,7 @@ pub(super) fn save(
             let factor = factors.next().expect("the writer has the factors of the plan, in its order");
             factor.encode(place, sink)
         });
-        written.map_err(|error| unchecked.renamed(error, &path))?;
+        written.map_err(|error| renamed(error, &path))?;
         saved.push((unchecked, path));
     }
     check(model, base, out, &saved)?;

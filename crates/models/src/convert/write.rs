@@ -1,7 +1,6 @@
 //! Writing the file, and checking that it can be opened before it has its name.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use docent_gguf::codec::{self, CodecError};
@@ -15,6 +14,7 @@ use super::values::Values;
 use super::{Error, Progress};
 use crate::settings::Settings;
 use crate::source::Source;
+use crate::unchecked::{self, Unchecked};
 use crate::weights::Weights;
 
 /// How many elements are converted at a time; a multiple of every block length. It bounds the memory that a conversion takes.
@@ -50,61 +50,17 @@ impl Plan<'_> {
             written_bytes += info.n_bytes();
             planned.encode(&mut values, &mut encoded, sink)
         });
-        saved.map_err(|error| unchecked.renamed(error, out))?;
+        saved.map_err(|error| renamed(error, out))?;
         check_file(&unchecked.path, out, model)?;
         Ok(unchecked)
     }
 }
 
-/// A written file that has not its name yet; dropped before it has, it is removed.
-pub(super) struct Unchecked {
-    pub(super) path: PathBuf,
-}
-
-impl Unchecked {
-    pub(super) fn beside(out: &Path) -> Result<Self, Error> {
-        let refused = |source| WriteError::Io { file: out.display().to_string(), action: "create the file", source };
-        let Some(name) = out.file_name() else {
-            let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path does not end in a file name");
-            return Err(refused(source).into());
-        };
-        if out.is_dir() {
-            return Err(refused(std::io::Error::from(std::io::ErrorKind::IsADirectory)).into());
-        }
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}.unchecked", std::process::id()));
-        Ok(Unchecked { path: out.with_file_name(hidden) })
-    }
-
-    /// An error of writing, in the name that the caller knows.
-    pub(super) fn renamed(&self, error: Error, out: &Path) -> Error {
-        let name = out.display().to_string();
-        match error {
-            Error::Write(WriteError::Io { action, source, .. }) => WriteError::Io { file: name, action, source }.into(),
-            Error::Write(WriteError::DiskFull { needed, .. }) => WriteError::DiskFull { file: name, needed }.into(),
-            error => error,
-        }
-    }
-
-    /// Gives the file its name.
-    pub(super) fn commit(self, out: &Path) -> Result<(), Error> {
-        let action = "finish the file";
-        let refused = |source| WriteError::Io { file: out.display().to_string(), action, source };
-        fs::rename(&self.path, out).map_err(refused)?;
-        // Makes the name durable where the system can; the contents are on the disk already.
-        let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if cfg!(unix) {
-            let _ = fs::File::open(folder).and_then(|folder| folder.sync_all());
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Unchecked {
-    fn drop(&mut self) {
-        // Gone if it has its name by now.
-        let _ = fs::remove_file(&self.path);
+/// An error of writing, in the name that the caller knows.
+pub(super) fn renamed(error: Error, out: &Path) -> Error {
+    match error {
+        Error::Write(error) => unchecked::renamed(error, out).into(),
+        error => error,
     }
 }
 

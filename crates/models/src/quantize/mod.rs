@@ -11,6 +11,7 @@
 //! read through a mapping and written in pieces, which all threads of the pool encode. The output appears under its name whole, or not at
 //! all.
 
+mod adapters;
 mod choose;
 mod error;
 mod file_type;
@@ -20,10 +21,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use docent_gguf::codec::{self, CodecError};
-use docent_gguf::{DataSink, Gguf, OwnedValue, Tensor, TensorInfo, TensorType, WriteError, Writer};
+use docent_gguf::{DataSink, Gguf, OwnedValue, Tensor, TensorInfo, TensorType, Writer};
 use docent_kernels::ThreadPool;
 
-use crate::source::tasks;
+use crate::unchecked::{self, Unchecked};
 use choose::{Choice, Rules, Shape, layer_of};
 
 pub use error::Error;
@@ -122,69 +123,31 @@ pub fn quantize(
     let plan = Plan::new(input, &model, options)?;
     let writer = plan.describe(&model, options.file_type)?;
     let mut report = plan.report(&model, &writer);
-    let beside = Beside::copy(input, out, &model, options.overwrite)?;
+    let beside = adapters::copy(input, out, &model, options.overwrite)?;
 
     let total_bytes = writer.tensors().iter().map(TensorInfo::n_bytes).sum();
     let mut written_bytes = 0;
     let mut encoder = Encoder::new(input, options.threads);
     let mut planned = plan.tensors.iter();
-    writer.save(out, |_, sink| {
+    let file = Unchecked::beside(out)?;
+    let saved = writer.save(&file.path, |_, sink| {
         let (tensor, choice) = planned.next().expect("the writer has the tensors of the plan, in its order");
         encoder.write(tensor, choice.ty, sink, &mut |bytes| {
             written_bytes += bytes;
             on_progress(Progress { written_bytes, total_bytes });
         })
+    });
+    saved.map_err(|error| match error {
+        Error::Write(error) => unchecked::renamed(error, out).into(),
+        error => error,
     })?;
-    report.adapters = beside.keep();
+    for (copy, path) in beside {
+        copy.commit(&path)?;
+        report.adapters.push(path);
+    }
+    // Last, so that a model under its name is whole.
+    file.commit(out)?;
     Ok(report)
-}
-
-/// Copies of adapter files that stand beside a new model file; dropped before that has its name, they are removed.
-struct Beside {
-    paths: Vec<PathBuf>,
-}
-
-impl Beside {
-    /// Copies the adapters of the model at `input` to where those of `out` are looked for.
-    fn copy(input: &Path, out: &Path, model: &Gguf, overwrite: bool) -> Result<Self, Error> {
-        let files =
-            tasks::beside(input, model.metadata()).map_err(|source| Error::Adapter { source: Box::new(source) })?;
-        let place = |task: &str| out.with_file_name(tasks::file_name(task, out.file_name().unwrap_or_default()));
-        let files: Vec<_> = files.into_iter().map(|file| (place(&file.task.name), file)).collect();
-        if !overwrite && let Some((path, _)) = files.iter().find(|(path, _)| path.symlink_metadata().is_ok()) {
-            return Err(Error::Exists { path: path.clone() });
-        }
-        let mut beside = Beside { paths: Vec::with_capacity(files.len()) };
-        for (path, file) in files {
-            let mut writer = Writer::new();
-            for (key, value) in file.gguf.metadata().iter() {
-                writer.metadata(key, value)?;
-            }
-            for tensor in file.gguf.tensors() {
-                writer.tensor(tensor.name(), tensor.dims(), tensor.tensor_type())?;
-            }
-            let mut tensors = file.gguf.tensors();
-            writer.save::<WriteError>(&path, |_, sink| {
-                sink.write(tensors.next().expect("the writer has the tensors of the file, in its order").bytes())
-            })?;
-            beside.paths.push(path);
-        }
-        Ok(beside)
-    }
-
-    /// The files stay.
-    fn keep(mut self) -> Vec<PathBuf> {
-        std::mem::take(&mut self.paths)
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        for path in &self.paths {
-            // What cannot be removed is in nobody's way.
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 /// Every tensor with its new type, in the order of the file.

@@ -44,6 +44,9 @@ impl Task {
         let prompts = config.object("task_instructions")?;
         let mut tasks: Vec<Task> = Vec::with_capacity(names.len());
         for name in names {
+            if !names_a_file(name) {
+                return Err(config.error(field, NO_FOLDER, format!("{name:?}")));
+            }
             if tasks.iter().any(|task| task.name == name) {
                 return Err(config.error(field, "the name of each task once", format!("{name:?} again")));
             }
@@ -55,6 +58,13 @@ impl Task {
         }
         Ok(tasks)
     }
+}
+
+const NO_FOLDER: &str = "names of tasks without / and \\";
+
+/// Whether a task's name can be a part of a file's, and not of a path.
+fn names_a_file(task: &str) -> bool {
+    !task.contains(['/', '\\'])
 }
 
 /// The adapter files beside a model's file.
@@ -88,6 +98,9 @@ impl AdapterFile {
             }
         }
         let name = metadata.require_str("adapter.lora.task_name")?.to_owned();
+        if !names_a_file(&name) {
+            return Err(Error::config(path, "adapter.lora.task_name", NO_FOLDER, format!("{name:?}")));
+        }
         let alpha = metadata.f32("adapter.lora.alpha")?.unwrap_or(0.0);
         if !alpha.is_finite() {
             return Err(Error::config(path, "adapter.lora.alpha", "a finite number", alpha.to_string()));
@@ -99,8 +112,7 @@ impl AdapterFile {
 
 /// The name of the file that a task's adapter has beside a model's.
 pub(crate) fn file_name(task: &str, model: &OsStr) -> std::ffi::OsString {
-    // A task is a part of a name, not of a path.
-    let mut name = std::ffi::OsString::from(format!("lora-{}-", task.replace(['/', '\\'], "-")));
+    let mut name = std::ffi::OsString::from(format!("lora-{task}-"));
     name.push(model);
     name
 }
