@@ -6,22 +6,13 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use docent_server::{Access, Limits};
+use docent_server::Limits;
 use support::block_on;
-use support::http::{Running, Wire, config, embed, embed_with, limits, post_with};
+use support::http::{Running, Wire, config, embed, get_with, limits, post_with};
 
 /// A server with these limits.
 async fn limited(limits: Limits) -> Running {
     Running::start(docent_server::Config { limits, ..config() }).await
-}
-
-/// A server with these rules.
-async fn guarded(access: Access) -> Running {
-    Running::start(docent_server::Config { access, ..config() }).await
-}
-
-fn get(path: &str, headers: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\n{headers}\r\n")
 }
 
 #[test]
@@ -206,7 +197,7 @@ fn who_reads_nothing_of_an_answer_is_cut() {
     block_on(async {
         let server = Running::start(config()).await;
         let mut wire = server.connect().await;
-        wire.send(get("/large", "host: localhost\r\n")).await;
+        wire.send(get_with("/large", "host: localhost\r\n")).await;
         tokio::time::sleep(Duration::from_millis(2500)).await;
         let said = wire.closed().await;
         assert!(said.len() < 32 << 20, "{} bytes came", said.len());
@@ -352,7 +343,7 @@ fn too_many_requests_at_a_time_are_refused_at_once() {
         assert!(begin.elapsed() < Duration::from_millis(300), "{:?}", begin.elapsed());
         assert_eq!(server.metric("te_request_failure{err=\"overloaded\"}"), 1);
         // Those who watch are not turned away.
-        assert_eq!(server.ask(get("/health", "host: localhost\r\n")).await.status, 200);
+        assert_eq!(server.ask(get_with("/health", "host: localhost\r\n")).await.status, 200);
         assert_eq!(first.answer().await.unwrap().status, 200);
         assert_eq!(second.answer().await.unwrap().status, 200);
         server.is_unharmed().await;
@@ -364,99 +355,11 @@ fn a_panic_costs_one_request() {
     block_on(async {
         let server = Running::start(config()).await;
         let mut wire = server.connect().await;
-        wire.send(get("/panic", "host: localhost\r\n")).await;
+        wire.send(get_with("/panic", "host: localhost\r\n")).await;
         assert!(matches!(wire.answer().await.unwrap().status, 424 | 500));
         wire.send(embed(r#"["the same connection"]"#)).await;
         assert_eq!(wire.answer().await.unwrap().status, 200);
         server.is_unharmed().await;
-    });
-}
-
-#[test]
-fn keys_are_asked_for() {
-    block_on(async {
-        let keys = vec!["first-key".to_owned(), "second-key".to_owned()];
-        let server = guarded(Access { keys, ..Access::default() }).await;
-        let with = |header: &str| embed_with(header, r#"["text"]"#);
-        for header in
-            ["", "authorization: Bearer wrong\r\n", "x-api-key: first-ke\r\n", "authorization: Basic first-key\r\n"]
-        {
-            let answer = server.ask(with(header)).await;
-            assert_eq!(answer.status, 401, "{header}");
-            assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"docent\""));
-        }
-        for header in ["authorization: bearer first-key\r\n", "x-api-key: second-key\r\n"] {
-            assert_eq!(server.ask(with(header)).await.status, 200, "{header}");
-        }
-        assert_eq!(server.ask(get("/health", "host: localhost\r\n")).await.status, 200);
-        assert_eq!(server.ask(get("/metrics", "host: localhost\r\n")).await.status, 200);
-        assert_eq!(server.metric("te_request_failure{err=\"validation\"}"), 4);
-    });
-}
-
-#[test]
-fn probes_can_be_guarded_too() {
-    block_on(async {
-        let access = Access { keys: vec!["key".to_owned()], guard_probes: true, ..Access::default() };
-        let server = guarded(access).await;
-        assert_eq!(server.ask(get("/health", "host: localhost\r\n")).await.status, 401);
-        assert_eq!(server.ask(get("/metrics", "host: localhost\r\nx-api-key: key\r\n")).await.status, 200);
-    });
-}
-
-#[test]
-fn a_name_that_is_not_the_servers_is_refused() {
-    block_on(async {
-        let server = guarded(Access { hosts: vec!["notes.example".to_owned()], ..Access::default() }).await;
-        let status = async |headers: &str| server.ask(get("/health", headers)).await.status;
-        for allowed in
-            ["host: localhost:8080\r\n", "host: 127.0.0.1\r\n", "host: [::1]:1\r\n", "Host: Notes.example\r\n"]
-        {
-            assert_eq!(status(allowed).await, 200, "{allowed}");
-        }
-        assert_eq!(status("host: evil.example\r\n").await, 403);
-        assert_eq!(status("host: localhost.evil.example\r\n").await, 403);
-        assert_eq!(status("").await, 400);
-        assert_eq!(status("host:\r\n").await, 400);
-        assert_eq!(status("host: localhost\r\nhost: evil.example\r\n").await, 400);
-        assert_eq!(server.ask("GET http://evil.example/health HTTP/1.1\r\nhost: localhost\r\n\r\n").await.status, 403);
-        server.is_unharmed().await;
-    });
-}
-
-#[test]
-fn a_page_of_another_origin_is_refused() {
-    block_on(async {
-        let server = Running::start(config()).await;
-        let from = |origin: &str| embed_with(&format!("origin: {origin}\r\n"), r#"["text"]"#);
-        for origin in ["https://evil.example", "null", "http://localhost:3000"] {
-            let answer = server.ask(from(origin)).await;
-            assert_eq!((answer.status, answer.header("access-control-allow-origin")), (403, None), "{origin}");
-        }
-        // The server's own page, as the documentation is.
-        assert_eq!(server.ask(from("http://localhost")).await.status, 200);
-    });
-}
-
-#[test]
-fn a_listed_origin_may_call() {
-    block_on(async {
-        let origins = vec!["https://notes.example".to_owned()];
-        let server = guarded(Access { origins, keys: vec!["key".to_owned()], ..Access::default() }).await;
-        let headers = "origin: https://notes.example\r\naccess-control-request-method: POST\r\naccess-control-request-headers: authorization, content-type\r\n";
-        let answer = server.ask(format!("OPTIONS /embed HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n")).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        assert_eq!(answer.header("access-control-allow-origin"), Some("https://notes.example"));
-        assert_eq!(answer.header("access-control-allow-headers"), Some("authorization, content-type"));
-        let evil = headers.replace("notes", "evil");
-        let answer = server.ask(format!("OPTIONS /embed HTTP/1.1\r\nhost: localhost\r\n{evil}\r\n")).await;
-        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (403, None));
-        let request = embed_with("origin: https://notes.example\r\nauthorization: Bearer key\r\n", r#"["text"]"#);
-        let answer = server.ask(request).await;
-        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, Some("https://notes.example")));
-        // A page sees why it was refused.
-        let answer = server.ask(embed_with("origin: https://notes.example\r\n", r#"["text"]"#)).await;
-        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (401, Some("https://notes.example")));
     });
 }
 
@@ -468,7 +371,7 @@ fn pipelined_requests_are_answered_in_order() {
         let requests = [
             post_with("/slow", "", "[]"),
             embed(r#"["b", "c"]"#),
-            get("/none", "host: localhost\r\n"),
+            get_with("/none", "host: localhost\r\n"),
             embed(r#"["d"]"#),
         ];
         wire.send(requests.concat()).await;
@@ -499,7 +402,7 @@ fn a_huge_head_is_refused() {
         wire.send_while_taken(&[b'x'; 1 << 12], 64).await;
         assert!(!wire.closed().await.contains(" 200 "));
         let many = "x-many: 1\r\n".repeat(300);
-        let answer = server.ask(get("/health", &format!("host: localhost\r\n{many}"))).await;
+        let answer = server.ask(get_with("/health", &format!("host: localhost\r\n{many}"))).await;
         assert_eq!(answer.status, 431);
         server.is_unharmed().await;
     });
@@ -523,7 +426,7 @@ fn a_request_keeps_its_id() {
     block_on(async {
         let server = Running::start(config()).await;
         let id = async |headers: &str| {
-            let answer = server.ask(get("/nowhere", &format!("host: localhost\r\n{headers}"))).await;
+            let answer = server.ask(get_with("/nowhere", &format!("host: localhost\r\n{headers}"))).await;
             answer.header("x-request-id").unwrap().to_owned()
         };
         assert_eq!(id("x-request-id: abc-123\r\n").await, "abc-123");
@@ -540,7 +443,7 @@ fn what_is_under_way_is_finished_before_the_server_stops() {
         busy.send(post_with("/slow", "", "[]")).await;
         half.send("GET /hea").await;
         let mut watching = server.connect().await;
-        watching.send(post_with("/slow", "", "[]") + &get("/health", "host: localhost\r\n")).await;
+        watching.send(post_with("/slow", "", "[]") + &get_with("/health", "host: localhost\r\n")).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         server.tell_to_stop();
         assert_eq!(idle.closed().await, "");
@@ -573,7 +476,7 @@ fn what_takes_too_long_is_cut_when_the_server_stops() {
 fn answers_are_bounded_together() {
     block_on(async {
         let server = limited(Limits { answers_bytes: 1 << 20, read_timeout: Duration::from_secs(5), ..limits() }).await;
-        let large = get("/large", "host: localhost\r\n");
+        let large = get_with("/large", "host: localhost\r\n");
         let mut reader = server.connect().await;
         // One alone is answered, however large it is.
         reader.send(&large).await;

@@ -191,6 +191,11 @@ pub fn embed_with(headers: &str, texts: &str) -> String {
     post_with("/embed", headers, &format!("{{\"inputs\":{texts}}}"))
 }
 
+/// A request for a path, with these headers.
+pub fn get_with(path: &str, headers: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\n{headers}\r\n")
+}
+
 /// A request with a JSON body and further header lines.
 pub fn post_with(path: &str, headers: &str, body: &str) -> String {
     let length = body.len();
