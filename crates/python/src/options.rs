@@ -79,15 +79,13 @@ impl EmbedArgs {
             (None, Some("none")) => Ok(Prompt::None),
             (None, Some("query")) => Ok(Prompt::Query),
             (None, Some("document")) => Ok(Prompt::Document),
-            (None, Some(name)) => match named.contains_key(name) {
-                true => Ok(Prompt::Named(name.to_owned())),
-                false => {
-                    let known = ["default", "none", "query", "document"];
-                    let others = named.keys().map(String::as_str).filter(|name| !known.contains(name));
-                    let names: Vec<&str> = known.into_iter().chain(others).collect();
-                    Err(choice(py, "prompt_name", name, &names))
-                }
-            },
+            (None, Some(name)) if named.contains_key(name) => Ok(Prompt::Named(name.to_owned())),
+            (None, Some(name)) => {
+                let known = ["default", "none", "query", "document"];
+                let others = named.keys().map(String::as_str).filter(|name| !known.contains(name));
+                let names: Vec<&str> = known.into_iter().chain(others).collect();
+                Err(choice(py, "prompt_name", name, &names))
+            }
         }
     }
 }
