@@ -89,7 +89,7 @@ macro_rules! kernel_table {
         $($(#[$attribute])*)?
         unsafe fn quantize(row: *const f32, columns: usize, blocks: *mut QuantizedBlock) {
             // SAFETY: passed on from the caller, compiled for the instruction set.
-            unsafe { crate::generic::rows::quantize::<$simd, $product>(row, columns, blocks) }
+            unsafe { crate::generic::quantize::quantize::<$simd, $product>(row, columns, blocks) }
         }
         $($(#[$attribute])*)?
         unsafe fn layer_norm(row: *mut f32, columns: usize, weight: *const f32, bias: *const f32, epsilon: f32) {

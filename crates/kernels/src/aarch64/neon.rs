@@ -208,12 +208,22 @@ unsafe impl Simd for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn max_lane_magnitude(a: Self::F32) -> f32 {
-        // SAFETY: NEON present; the order of the bits is as above.
-        unsafe {
-            let bits = quarters!(|a| vreinterpretq_u32_f32(a));
-            f32::from_bits(vmaxvq_u32(vmaxq_u32(vmaxq_u32(bits[0], bits[1]), vmaxq_u32(bits[2], bits[3]))))
+    unsafe fn max_lane_magnitudes(a: [Self::F32; 4]) -> [f32; 4] {
+        let mut largest = [0.0; 4];
+        for i in 0..4 {
+            let a = a[i];
+            // SAFETY: NEON present; the order of the bits is as above.
+            largest[i] = unsafe {
+                let bits = quarters!(|a| vreinterpretq_u32_f32(a));
+                f32::from_bits(vmaxvq_u32(vmaxq_u32(vmaxq_u32(bits[0], bits[1]), vmaxq_u32(bits[2], bits[3]))))
+            };
         }
+        largest
+    }
+    #[inline(always)]
+    unsafe fn where_greater(a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32 {
+        // SAFETY: NEON present.
+        unsafe { quarters!(|a, b, yes, no| vbslq_f32(vcgtq_f32(a, b), yes, no)) }
     }
 
     #[inline(always)]

@@ -61,8 +61,11 @@ pub(crate) unsafe trait BlockProduct<S: Simd> {
     /// Whether a tile of three rows is fastest with its sums over blocks in memory.
     const CROWDED: bool;
 
-    /// Sets everything in `to` but the scale; `values` are the codes before they are rounded.
-    unsafe fn store_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES], fine: bool);
+    /// Sets everything but the scale in the blocks at `to`, which are coarse; `values` are the codes before they are rounded.
+    unsafe fn store_codes(to: [*mut QuantizedBlock; 4], values: [[S::F32; BLOCK / LANES]; 4]);
+
+    /// The same for one block that is fine, and was stored as if it were coarse.
+    unsafe fn store_fine_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES]);
 
     /// `sum of code * weight` over the block, for each row and each channel of each panel; `weights` points at the codes of
     /// a panel's record, in the layout above.
@@ -90,15 +93,20 @@ unsafe impl<S: Simd> BlockProduct<S> for WholeCodes {
     const CROWDED: bool = S::CROWDED;
 
     #[inline(always)]
-    unsafe fn store_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES], _fine: bool) {
-        // SAFETY: `to` is a block that the caller owns.
-        unsafe {
-            let codes = &mut (*to).codes.whole;
-            for (v, value) in values.into_iter().enumerate() {
-                S::store_rounded_i16(codes.as_mut_ptr().add(v * LANES), value);
+    unsafe fn store_codes(to: [*mut QuantizedBlock; 4], values: [[S::F32; BLOCK / LANES]; 4]) {
+        for (to, values) in to.into_iter().zip(values) {
+            // SAFETY: `to` is a block that the caller owns.
+            unsafe {
+                let codes = &mut (*to).codes.whole;
+                for (v, value) in values.into_iter().enumerate() {
+                    S::store_rounded_i16(codes.as_mut_ptr().add(v * LANES), value);
+                }
             }
         }
     }
+
+    #[inline(always)]
+    unsafe fn store_fine_codes(_to: *mut QuantizedBlock, _values: [S::F32; BLOCK / LANES]) {}
 
     #[inline(always)]
     unsafe fn product<const ROWS: usize, const PANELS: usize>(
@@ -164,22 +172,29 @@ unsafe impl<S: Simd, D: ByteDot<S>> BlockProduct<S> for SplitCodes<D> {
     const CROWDED: bool = false;
 
     #[inline(always)]
-    unsafe fn store_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES], fine: bool) {
+    unsafe fn store_codes(to: [*mut QuantizedBlock; 4], values: [[S::F32; BLOCK / LANES]; 4]) {
+        // SAFETY: each of `to` is a block that the caller owns, with 32 high and 32 low parts.
+        unsafe {
+            let sums = D::store_rounded_i8(to.map(|to| (&raw mut (*to).codes.split[0]).cast()), values);
+            for (to, sum) in to.into_iter().zip(sums) {
+                // The sum of codes of a block without finite values may be anything, and wraps.
+                (*to).correction = (-D::WEIGHT_OFFSET).wrapping_mul(sum);
+                (*to).low_correction = 0;
+                (*to).low_bits = 0;
+                (*to).codes.split[1] = [0; BLOCK];
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_fine_codes(to: *mut QuantizedBlock, values: [S::F32; BLOCK / LANES]) {
         // SAFETY: `to` is a block that the caller owns, with 32 high and 32 low parts.
         unsafe {
             let [high, low] = &mut (*to).codes.split;
-            if fine {
-                let [high, low] = store_parts::<S>([high, low], values);
-                (*to).correction = -D::WEIGHT_OFFSET * high;
-                (*to).low_correction = -D::WEIGHT_OFFSET * low;
-                (*to).low_bits = LOW_BITS;
-            } else {
-                // The sum of codes of a block without finite values may be anything, and wraps.
-                (*to).correction = (-D::WEIGHT_OFFSET).wrapping_mul(D::store_rounded_i8(high.as_mut_ptr(), values));
-                (*to).low_correction = 0;
-                (*to).low_bits = 0;
-                *low = [0; BLOCK];
-            }
+            let [high, low] = store_parts::<S>([high, low], values);
+            (*to).correction = -D::WEIGHT_OFFSET * high;
+            (*to).low_correction = -D::WEIGHT_OFFSET * low;
+            (*to).low_bits = LOW_BITS;
         }
     }
 
@@ -282,7 +297,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::Isa;
     use crate::generic::portable::Portable;
-    use crate::generic::rows::quantize;
+    use crate::generic::quantize::quantize;
     use proptest::prelude::*;
 
     pub(crate) const EMPTY: QuantizedBlock = QuantizedBlock {

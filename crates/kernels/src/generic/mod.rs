@@ -16,6 +16,7 @@ pub(crate) mod gemm_q8;
 pub(crate) mod math;
 pub(crate) mod peak;
 pub(crate) mod portable;
+pub(crate) mod quantize;
 pub(crate) mod rotary;
 pub(crate) mod rows;
 pub(crate) mod simd;

@@ -125,8 +125,12 @@ unsafe impl Simd for Portable {
         map2(a, b, |a, b| f32::from_bits(a.to_bits().max(b.abs().to_bits())))
     }
     #[inline(always)]
-    unsafe fn max_lane_magnitude(a: Self::F32) -> f32 {
-        f32::from_bits(a.into_iter().fold(0, |largest, a| largest.max(a.to_bits())))
+    unsafe fn max_lane_magnitudes(a: [Self::F32; 4]) -> [f32; 4] {
+        a.map(|a| f32::from_bits(a.into_iter().fold(0, |largest, a| largest.max(a.to_bits()))))
+    }
+    #[inline(always)]
+    unsafe fn where_greater(a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32 {
+        std::array::from_fn(|lane| if a[lane] > b[lane] { yes[lane] } else { no[lane] })
     }
 
     #[inline(always)]

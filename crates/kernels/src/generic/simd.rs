@@ -68,8 +68,10 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn max_lane(a: Self::F32) -> f32;
     /// The larger of `a` and `|b|` in every lane, with NaN above infinity; `a` has no sign.
     unsafe fn max_magnitude(a: Self::F32, b: Self::F32) -> Self::F32;
-    /// The largest lane, with NaN above infinity; `a` has no sign.
-    unsafe fn max_lane_magnitude(a: Self::F32) -> f32;
+    /// The largest lane of each of four vectors, with NaN above infinity; they have no signs.
+    unsafe fn max_lane_magnitudes(a: [Self::F32; 4]) -> [f32; 4];
+    /// The lanes of `yes` where `a` is larger than `b`, those of `no` elsewhere: where one is a NaN, too.
+    unsafe fn where_greater(a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
 
     /// Rounds to the nearest integers (ties to even) and writes them as `i16`.
     unsafe fn store_rounded_i16(to: *mut i16, value: Self::F32);
@@ -106,19 +108,23 @@ pub(crate) unsafe trait ByteDot<S: Simd> {
     /// `sum * 2^bits + addend` in every lane.
     unsafe fn shift_and_add(sum: S::I32, bits: u32, addend: i32) -> S::I32;
 
-    /// Rounds to the nearest integers (ties to even), writes them as signed bytes and returns their sum, exact where all of them are
-    /// bytes; what is written and returned for others means nothing.
+    /// Rounds the values of four blocks to the nearest integers (ties to even), writes them as signed bytes and returns the sum of each
+    /// block, exact where all of it are bytes; what is written and returned for others means nothing.
     #[inline(always)]
-    unsafe fn store_rounded_i8(to: *mut i8, values: [S::F32; 2]) -> i32 {
-        let mut codes = [0i16; 2 * LANES];
-        // SAFETY: `codes` has room for both vectors, `to` for as many bytes, as the caller promises.
-        unsafe {
-            for (v, value) in values.into_iter().enumerate() {
-                S::store_rounded_i16(codes.as_mut_ptr().add(v * LANES), value);
+    unsafe fn store_rounded_i8(to: [*mut i8; 4], values: [[S::F32; 2]; 4]) -> [i32; 4] {
+        let mut sums = [0; 4];
+        for ((to, values), sum) in to.into_iter().zip(values).zip(&mut sums) {
+            let mut codes = [0i16; 2 * LANES];
+            // SAFETY: `codes` has room for both vectors, `to` for as many bytes, as the caller promises.
+            unsafe {
+                for (v, value) in values.into_iter().enumerate() {
+                    S::store_rounded_i16(codes.as_mut_ptr().add(v * LANES), value);
+                }
+                to.cast::<[i8; 2 * LANES]>().write_unaligned(codes.map(|code| code as i8));
             }
-            to.cast::<[i8; 2 * LANES]>().write_unaligned(codes.map(|code| code as i8));
+            *sum = codes.into_iter().map(i32::from).sum();
         }
-        codes.into_iter().map(i32::from).sum()
+        sums
     }
 }
 

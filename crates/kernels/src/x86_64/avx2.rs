@@ -169,15 +169,28 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn max_lane_magnitude(a: Self::F32) -> f32 {
-        // SAFETY: AVX2 present.
+    unsafe fn max_lane_magnitudes(a: [Self::F32; 4]) -> [f32; 4] {
+        // SAFETY: AVX2 present; the order of the bits is as above. Two vectors at a time are interleaved, so that a half, then a
+        // quarter of the work is left.
         unsafe {
-            let eight = _mm256_max_epi32(_mm256_castps_si256(a[0]), _mm256_castps_si256(a[1]));
-            let four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
-            let two = _mm_max_epi32(four, _mm_unpackhi_epi64(four, four));
-            let one = _mm_max_epi32(two, _mm_shuffle_epi32::<0b01>(two));
-            _mm_cvtss_f32(_mm_castsi128_ps(one))
+            let mut eight = [_mm256_setzero_si256(); 4];
+            for i in 0..4 {
+                eight[i] = _mm256_max_epi32(_mm256_castps_si256(a[i][0]), _mm256_castps_si256(a[i][1]));
+            }
+            let [a, b, c, d] = eight;
+            let ab = _mm256_max_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+            let cd = _mm256_max_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+            let all = _mm256_max_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+            let largest = _mm_max_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
+            let mut lanes = [0.0; 4];
+            _mm_storeu_ps(lanes.as_mut_ptr(), _mm_castsi128_ps(largest));
+            lanes
         }
+    }
+    #[inline(always)]
+    unsafe fn where_greater(a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32 {
+        // SAFETY: AVX2 present.
+        unsafe { halves!(|a, b, yes, no| _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b))) }
     }
 
     #[inline(always)]

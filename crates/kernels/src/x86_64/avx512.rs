@@ -11,6 +11,19 @@ use crate::generic::simd::ByteDot;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512;
 
+/// Combines the lanes of each of four vectors of integers by an operation, given for three widths, and returns the four results in order:
+/// two interleaved vectors at a time, so that a half, then a quarter of the work is left.
+macro_rules! reduce_four {
+    ($vectors:expr, $wide:ident, $half:ident, $quarter:ident) => {{
+        let [a, b, c, d] = $vectors;
+        let ab = $wide(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let cd = $wide(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+        let all = $wide(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+        let all = $half(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
+        $quarter(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all))
+    }};
+}
+
 // SAFETY: every method is reached only through the entry points below, which `Isa::kernels` hands out after it has found
 // the AVX-512 subsets F, BW, DQ, VL and VNNI on the host; pointers are as valid as the trait's callers promise.
 unsafe impl Simd for Avx512 {
@@ -169,9 +182,23 @@ unsafe impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn max_lane_magnitude(a: __m512) -> f32 {
+    unsafe fn max_lane_magnitudes(a: [__m512; 4]) -> [f32; 4] {
         // SAFETY: AVX-512 present; the order of the bits is as above.
-        f32::from_bits(unsafe { _mm512_reduce_max_epi32(_mm512_castps_si512(a)) } as u32)
+        unsafe {
+            let mut bits = [_mm512_setzero_si512(); 4];
+            for i in 0..4 {
+                bits[i] = _mm512_castps_si512(a[i]);
+            }
+            let largest = reduce_four!(bits, _mm512_max_epi32, _mm256_max_epi32, _mm_max_epi32);
+            let mut lanes = [0.0; 4];
+            _mm_storeu_ps(lanes.as_mut_ptr(), _mm_castsi128_ps(largest));
+            lanes
+        }
+    }
+    #[inline(always)]
+    unsafe fn where_greater(a: __m512, b: __m512, yes: __m512, no: __m512) -> __m512 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), no, yes) }
     }
 
     #[inline(always)]
@@ -238,13 +265,20 @@ unsafe impl ByteDot<Avx512> for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn store_rounded_i8(to: *mut i8, values: [__m512; 2]) -> i32 {
-        // SAFETY: room for thirty-two bytes, AVX-512 present.
+    unsafe fn store_rounded_i8(to: [*mut i8; 4], values: [[__m512; 2]; 4]) -> [i32; 4] {
+        // SAFETY: room for thirty-two bytes each, AVX-512 present.
         unsafe {
-            let [a, b] = [_mm512_cvtps_epi32(values[0]), _mm512_cvtps_epi32(values[1])];
-            _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(a));
-            _mm_storeu_si128(to.add(16).cast(), _mm512_cvtepi32_epi8(b));
-            _mm512_reduce_add_epi32(_mm512_add_epi32(a, b))
+            let mut lanes = [_mm512_setzero_si512(); 4];
+            for i in 0..4 {
+                let [a, b] = [_mm512_cvtps_epi32(values[i][0]), _mm512_cvtps_epi32(values[i][1])];
+                _mm_storeu_si128(to[i].cast(), _mm512_cvtepi32_epi8(a));
+                _mm_storeu_si128(to[i].add(16).cast(), _mm512_cvtepi32_epi8(b));
+                lanes[i] = _mm512_add_epi32(a, b);
+            }
+            let mut sums = [0; 4];
+            let all = reduce_four!(lanes, _mm512_add_epi32, _mm256_add_epi32, _mm_add_epi32);
+            _mm_storeu_si128(sums.as_mut_ptr().cast(), all);
+            sums
         }
     }
 }
