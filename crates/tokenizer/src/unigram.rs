@@ -46,7 +46,7 @@ impl Unigram {
         byte_fallback: bool,
     ) -> Self {
         let tokens = vocabulary.model_tokens().filter(|(token, id)| !token.is_empty() && ordinary(*id));
-        let trie = Trie::new(tokens.map(|(token, id)| (token.as_bytes(), id)).collect());
+        let trie = Trie::new(tokens.map(|(token, id)| (token.as_bytes(), id)));
         let worst = vocabulary.model_tokens().filter(|(_, id)| counted(*id)).map(|(_, id)| scores[id as usize]);
         let unknown_score = worst.fold(f64::INFINITY, f64::min) - PENALTY;
         Self { trie, scores, unknown, unknown_score, bytes: byte_fallback.then(|| byte_tokens(vocabulary)) }

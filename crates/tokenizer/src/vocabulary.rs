@@ -1,6 +1,6 @@
 //! Tokens by id and ids by token.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use hashbrown::HashTable;
 
@@ -30,10 +30,6 @@ impl Index {
     pub(crate) fn insert<'a>(&mut self, id: u32, text_of: impl Fn(u32) -> &'a str) {
         let hash = |id: u32| self.hasher.hash_one(text_of(id));
         self.ids.insert_unique(hash(id), id, |&id| hash(id));
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
-        self.ids.iter().copied()
     }
 }
 
@@ -157,9 +153,11 @@ impl Vocabulary {
         self.model.get(token, |id| text_of(&self.text, &self.spans, id))
     }
 
-    /// The model's own tokens, in no order.
+    /// The model's own tokens, in the order of their ids, in which they lie in memory.
     pub(crate) fn model_tokens(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.model.iter().map(|id| (text_of(&self.text, &self.spans, id), id))
+        let added: HashSet<u32, ahash::RandomState> = self.added.values().copied().collect();
+        let ids = (0..self.spans.len() as u32).filter(move |id| !added.contains(id));
+        ids.filter_map(|id| self.token(id).map(|token| (token, id)))
     }
 
     /// Checks an id that a file names elsewhere.
@@ -201,6 +199,8 @@ mod tests {
         vocabulary.insert_added("b", 1, "added").unwrap();
         assert_eq!((vocabulary.id("b"), vocabulary.model_id("b")), (Some(1), None));
         assert_eq!((vocabulary.id("a"), vocabulary.model_id("a")), (Some(0), Some(0)));
+        vocabulary.insert("c", 3, "vocab").unwrap();
+        assert_eq!(vocabulary.model_tokens().collect::<Vec<_>>(), [("a", 0), ("c", 3)]);
     }
 
     #[test]

@@ -71,8 +71,13 @@ impl<'a> Tokens<'a> {
         }
         let mut vocabulary = Vocabulary::with_capacity(self.stored.len());
         for (id, &stored) in (0u32..).zip(&self.stored) {
-            let unnamed = format!("[EMPTY_{id}]");
-            let token = if stored.is_empty() { &unnamed } else { stored };
+            let unnamed;
+            let token = if stored.is_empty() {
+                unnamed = format!("[EMPTY_{id}]");
+                &unnamed
+            } else {
+                stored
+            };
             if control(id) {
                 if let Some(other) = vocabulary.id(token) {
                     let found = format!("{} twice, at ids {other} and {id}", crate::error::quote(token));
