@@ -59,6 +59,11 @@ impl ThreadPool {
         ThreadPool { crew, threads }
     }
 
+    /// A pool of the first `threads` of these threads, at least 1 and at most as many as here; the phases of both take turns.
+    pub fn fewer(&self, threads: usize) -> Self {
+        ThreadPool { crew: Arc::clone(&self.crew), threads: threads.clamp(1, self.threads) }
+    }
+
     /// Threads that work in a phase, the caller included.
     pub fn threads(&self) -> usize {
         self.threads
@@ -142,6 +147,19 @@ mod tests {
             }
         });
         assert_eq!(sum.into_inner(), 4 * 100 * 10);
+    }
+
+    #[test]
+    fn a_pool_of_fewer_threads_uses_no_others() {
+        let pool = ThreadPool::new(3);
+        assert_eq!([0, 1, 2, 9].map(|threads| pool.fewer(threads).threads()), [1, 1, 2, 3]);
+        let fewer = pool.fewer(2);
+        drop(pool);
+        let most = AtomicUsize::new(0);
+        fewer.run(1000, |_, thread| {
+            most.fetch_max(thread, Ordering::Relaxed);
+        });
+        assert!(most.into_inner() < 2);
     }
 
     #[test]

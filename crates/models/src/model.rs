@@ -19,7 +19,7 @@ use crate::sentence_transformers::SentenceTransformers;
 use crate::settings::{HfConfig, Settings, Translated, Translation};
 use crate::source::tasks::Task;
 use crate::source::{Directory, Source};
-use crate::weights::{TokenId, Weights};
+use crate::weights::{Threads, TokenId, Weights};
 use crate::{Batch, BatchError, Error};
 
 /// A model: tokenizer, weights, and the forward pass of its architecture.
@@ -189,8 +189,9 @@ impl Model {
         };
         let settings = Settings::of_gguf(path, architecture.name, metadata);
         let (tokenizer, (loaded, mut description)) = beside(
+            threads,
             || Ok(Tokenizer::from_gguf(metadata)?),
-            |token| {
+            |token, threads| {
                 let weights = Weights::new(&source, token, threads);
                 let loaded = (architecture.load)(&settings, &weights)?;
                 let description = describe(path, architecture.name, Format::Gguf, &loaded, &weights);
@@ -236,8 +237,9 @@ impl Model {
         let tasks = Task::of_config(&config)?;
         let source = Source::from_directory(path, architecture.gguf_name, &modules.weights, tasks)?;
         let (tokenizer, (loaded, mut description)) = beside(
+            threads,
             || directory_tokenizer(path),
-            |token| {
+            |token, threads| {
                 let weights = Weights::new(&source, token, threads);
                 let loaded = (architecture.load)(&settings, &weights)?;
                 let description = describe(path, architecture.name, Format::Safetensors, &loaded, &weights);
@@ -430,14 +432,21 @@ pub fn directory_tokenizer(directory: &Path) -> Result<Tokenizer, Error> {
     Ok(Tokenizer::from_directory(directory)?)
 }
 
-/// Builds the tokenizer on a thread of its own while the weights are packed, which may ask for the id of a token: a vocabulary of
-/// a quarter of a million tokens takes as long as the weights.
+/// Builds the tokenizer on a thread of its own while the weights are packed on the others, which may ask for the id of a token: a
+/// vocabulary of a quarter of a million tokens takes as long as the weights.
 fn beside<T>(
+    pool: &ThreadPool,
     tokenizer: impl FnOnce() -> Result<Tokenizer, Error> + Send,
-    weights: impl FnOnce(&TokenId<'_>) -> Result<T, Error>,
+    weights: impl FnOnce(&TokenId<'_>, &Threads<'_>) -> Result<T, Error>,
 ) -> Result<(Tokenizer, T), Error> {
+    let threads = Threads::of(pool);
     std::thread::scope(|scope| {
-        let thread = Cell::new(Some(scope.spawn(tokenizer)));
+        threads.lend_one();
+        let thread = Cell::new(Some(scope.spawn(|| {
+            let tokenizer = tokenizer();
+            threads.give_back();
+            tokenizer
+        })));
         let built = OnceCell::new();
         let join = || {
             built.get_or_init(|| {
@@ -446,7 +455,7 @@ fn beside<T>(
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })
         };
-        let loaded = weights(&|text| join().as_ref().ok()?.id(text));
+        let loaded = weights(&|text| join().as_ref().ok()?.id(text), &threads);
         join();
         let tokenizer = built.into_inner().expect("joined just above")?;
         Ok((tokenizer, loaded?))

@@ -1,20 +1,20 @@
 //! Tensors by name and shape, made into what the executor computes with.
 
 mod tasks;
+mod threads;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use docent_gguf::codec;
-use docent_kernels::{
-    BlockMatrix, EmbeddingTable, Heads, Linear, Norm, RawMatrix, ThreadPool, WeightError, WeightType,
-};
+use docent_kernels::{BlockMatrix, EmbeddingTable, Heads, Linear, Norm, RawMatrix, WeightError, WeightType};
 
 use crate::Error;
 use crate::blocks::Adapted;
 use crate::output::Output;
 use crate::source::{Source, TensorView};
+pub(crate) use threads::Threads;
 
 const SUPPORTED: &str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, Q8_K, IQ4_NL, IQ4_XS and MXFP4";
 
@@ -27,18 +27,18 @@ pub(crate) struct Weights<'a> {
     /// The id of a token by its text; `None` if only names and shapes are to be checked: then no values are read, and
     /// nothing is packed.
     token: Option<&'a TokenId<'a>>,
-    threads: &'a ThreadPool,
+    threads: &'a Threads<'a>,
     used: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Weights<'a> {
     /// `token` finds the id of a token by its text.
-    pub(crate) fn new(source: &'a Source, token: &'a TokenId<'a>, threads: &'a ThreadPool) -> Self {
+    pub(crate) fn new(source: &'a Source, token: &'a TokenId<'a>, threads: &'a Threads<'a>) -> Self {
         Weights { source, token: Some(token), threads, used: RefCell::default() }
     }
 
     /// The same, to check that all tensors are there and of the right shape. What is loaded of them is good for nothing.
-    pub(crate) fn for_checking(source: &'a Source, threads: &'a ThreadPool) -> Self {
+    pub(crate) fn for_checking(source: &'a Source, threads: &'a Threads<'a>) -> Self {
         Weights { source, token: None, threads, used: RefCell::default() }
     }
 
@@ -55,9 +55,9 @@ impl<'a> Weights<'a> {
     fn pack(&self, parts: &[(RawMatrix<'_>, Option<&[f32]>)]) -> Result<Linear, WeightError> {
         if self.checking() {
             let one = [0; 4];
-            return Linear::pack(&[(RawMatrix::new(&one, WeightType::F32, 1, 1)?, None)], self.threads);
+            return Linear::pack(&[(RawMatrix::new(&one, WeightType::F32, 1, 1)?, None)], self.threads.free());
         }
-        Linear::pack(parts, self.threads)
+        Linear::pack(parts, self.threads.free())
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -156,7 +156,7 @@ impl<'a> Weights<'a> {
         let linear = |bytes: &[u8]| {
             let turned = matches!(layout, ExpertLayout::Transposed).then(|| transposed(bytes, inputs, outputs));
             let matrix = RawMatrix::new(turned.as_deref().unwrap_or(bytes), ty, outputs, inputs)?;
-            Linear::pack(&[(matrix, None)], self.threads)
+            Linear::pack(&[(matrix, None)], self.threads.free())
         };
         if let (WeightType::Blocks(_), ExpertLayout::Stacked | ExpertLayout::Flat) = (ty, layout) {
             let in_place = |expert: usize| {

@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use crate::source::Source;
 use crate::source::tasks::{AdapterFile, Task, file_name};
 use crate::unchecked::Unchecked;
-use crate::weights::Weights;
+use crate::weights::{Threads, Weights};
 
 /// A factor of what every task adds to a weight: the part of each task after that of the one before.
 pub(super) struct Factor<'a> {
@@ -85,7 +85,8 @@ fn check(model: &Model<'_>, base: &Unchecked, out: &Path, saved: &[(Unchecked, P
     let gguf = Gguf::open(&base.path).map_err(crate::Error::from)?;
     let source = Source::from_gguf(out, gguf).with_adapters(files);
     let Source::Gguf { gguf, .. } = &source else { unreachable!("made from a GGUF file just above") };
-    let threads = ThreadPool::new(1);
+    let pool = ThreadPool::new(1);
+    let threads = Threads::of(&pool);
     let weights = Weights::for_checking(&source, &threads);
     (model.architecture.load)(&Settings::of_gguf(out, model.architecture.name, gguf.metadata()), &weights)?;
     refuse_unused(model, &weights)

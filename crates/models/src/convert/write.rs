@@ -15,7 +15,7 @@ use super::{Error, Progress};
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::unchecked::{self, Unchecked};
-use crate::weights::Weights;
+use crate::weights::{Threads, Weights};
 
 /// How many elements are converted at a time; a multiple of every block length. It bounds the memory that a conversion takes.
 const CHUNK: usize = 1 << 16;
@@ -68,7 +68,8 @@ pub(super) fn renamed(error: Error, out: &Path) -> Error {
 pub(super) fn check_directory(model: &Model<'_>) -> Result<(), Error> {
     let source =
         Source::from_directory(model.dir, model.architecture.gguf_name, &model.modules.weights, model.tasks.clone())?;
-    let threads = ThreadPool::new(1);
+    let pool = ThreadPool::new(1);
+    let threads = Threads::of(&pool);
     let weights = Weights::for_checking(&source, &threads);
     (model.architecture.load)(&model.settings(), &weights)?;
     refuse_unused(model, &weights)
@@ -84,7 +85,8 @@ fn check_file(path: &Path, out: &Path, model: &Model<'_>) -> Result<(), Error> {
         Ok(_) | Err(docent_tokenizer::Error::Unsupported { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let threads = ThreadPool::new(1);
+    let pool = ThreadPool::new(1);
+    let threads = Threads::of(&pool);
     let weights = Weights::for_checking(&source, &threads);
     let settings = Settings::of_gguf(out, model.architecture.name, gguf.metadata());
     (model.architecture.load)(&settings, &weights)?;
