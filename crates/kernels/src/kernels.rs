@@ -43,6 +43,8 @@ pub(crate) struct Kernels {
     /// Elementary functions, for the tests of their errors: each replaces `count` values, a multiple of sixteen.
     #[cfg(test)]
     pub(crate) exp: unsafe fn(values: *mut f32, count: usize),
+    #[cfg(test)]
+    pub(crate) exp2_of_negative: unsafe fn(values: *mut f32, count: usize),
 }
 
 /// Compiles the generic bodies for one [`crate::generic::Simd`] and one way of multiplying quantised blocks, and lists them in a table named `KERNELS`.
@@ -147,6 +149,12 @@ macro_rules! kernel_table {
             // SAFETY: passed on from the caller, compiled for the instruction set.
             unsafe { crate::generic::math::tests::map_exp::<$simd>(values, count) }
         }
+        #[cfg(test)]
+        $($(#[$attribute])*)?
+        unsafe fn exp2_of_negative(values: *mut f32, count: usize) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::math::tests::map_exp2_of_negative::<$simd>(values, count) }
+        }
 
         pub(crate) static KERNELS: crate::kernels::Kernels = crate::kernels::Kernels {
             isa: $isa,
@@ -170,6 +178,8 @@ macro_rules! kernel_table {
             multiply_floats,
             #[cfg(test)]
             exp,
+            #[cfg(test)]
+            exp2_of_negative,
         };
     };
 }

@@ -1,11 +1,12 @@
 //! Attention of some queries to one head of keys and values of their sequence.
 
+use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
 use super::Simd;
 use super::gemm_float::{accumulate, for_row_tiles, product};
 use super::simd::{LANES, for_panel_strips};
-use super::softmax::{exp, exponentials, largest, subtract_distances};
+use super::softmax::{exp2, exponentials, exponentials_of_rows, largest, subtract_distances};
 use crate::heads::Mask;
 use crate::weights::PANEL;
 
@@ -136,10 +137,9 @@ pub(crate) unsafe fn attention<S: Simd>(job: &AttentionJob) {
         for head in 0..job.heads {
             for_row_tiles!(0..job.tokens.len(), |row, ROWS| {
                 scores::<S, ROWS>(job, &block, head, row, 0..length.div_ceil(PANEL));
-                let mut reciprocals = [0.0; ROWS];
-                for (r, reciprocal) in reciprocals.iter_mut().enumerate() {
-                    let scores = block.scores.add(r * block.score_stride);
-                    *reciprocal = 1.0 / exponentials::<S>(scores, length, largest::<S>(scores, length));
+                let mut reciprocals = exponentials_of_rows::<S, ROWS>(block.scores, block.score_stride, length);
+                for reciprocal in &mut reciprocals {
+                    *reciprocal = 1.0 / *reciprocal;
                 }
                 for_panel_strips!(S, 0..head_dim.div_ceil(PANEL), |panel, PANELS| {
                     let values = block.value_panels.add(panel * PANEL * length);
@@ -241,7 +241,7 @@ unsafe fn tile<S: Simd, const ROWS: usize>(job: &AttentionJob, block: &Block, he
             }
             let (scores, count) = (block.scores.add(r * stride + start), end - start);
             if !job.slopes.is_null() {
-                let slope = *job.slopes.add(head);
+                let slope = *job.slopes.add(head) * LOG2_E;
                 let query = job.tokens.start + row + r;
                 subtract_distances::<S>(scores, count, query, block.keys.start + start, slope);
             }
@@ -251,7 +251,7 @@ unsafe fn tile<S: Simd, const ROWS: usize>(job: &AttentionJob, block: &Block, he
             if continues[r] {
                 let [largest_before, sum_before] = *kept;
                 largest = largest.max(largest_before);
-                factors[r] = exp::<S>(largest_before - largest);
+                factors[r] = exp2::<S>(largest_before - largest);
                 earlier = sum_before * factors[r];
             }
             let sum = exponentials::<S>(scores, count, largest) + earlier;
@@ -283,7 +283,7 @@ unsafe fn tile<S: Simd, const ROWS: usize>(job: &AttentionJob, block: &Block, he
     }
 }
 
-/// Writes the scaled products of `ROWS` queries with the keys of some panels.
+/// Writes the scaled products of `ROWS` queries with the keys of some panels, in units of `ln 2`.
 ///
 /// # Safety
 /// As for [`attention`]; the block must be packed and have the panels.
@@ -303,7 +303,7 @@ unsafe fn scores<S: Simd, const ROWS: usize>(
             let tile = product::<S, f32, ROWS, PANELS>(query, job.query_stride, keys, job.head_dim);
             for (r, tile) in tile.iter().enumerate() {
                 for (p, &sum) in tile.iter().enumerate() {
-                    let score = S::mul(sum, S::splat(job.scale));
+                    let score = S::mul(sum, S::splat(job.scale * LOG2_E));
                     S::store(block.scores.add(r * block.score_stride + (panel + p) * PANEL), score);
                 }
             }

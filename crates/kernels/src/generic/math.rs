@@ -2,6 +2,10 @@
 
 use super::Simd;
 
+/// Added to a float, leaves its nearest whole number in the low bits: floats of this size are one apart. The 127 is the bias of an
+/// exponent.
+const ROUNDER: f32 = 1.5 * (1 << 23) as f32 + 127.0;
+
 /// `e^x`, relative error below 2 ulp for x in [-87.3, 88]; arguments outside are clamped to that range.
 ///
 /// `e^x = 2^n e^r` with `n = round(x / ln 2)` and `r` reduced in two steps (Cody and Waite, *Software Manual for the
@@ -16,8 +20,6 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::F32) -> S::F32 {
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     const SERIES: [f32; 7] = [0.001_381_453_5, 0.008_368_745, 0.041_668_393, 0.166_665_21, 0.499_999_94, 1.0, 1.0];
-    /// Floats of this size are one apart. The 127 is the bias of an exponent.
-    const ROUNDER: f32 = 1.5 * (1 << 23) as f32 + 127.0;
     // SAFETY: the caller has the instruction set.
     unsafe {
         // `x` stands second in both, so that a NaN passes through.
@@ -27,6 +29,28 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::F32) -> S::F32 {
         let r = S::neg_mul_add(n, S::splat(LN_2_HIGH), x);
         let r = S::neg_mul_add(n, S::splat(LN_2_LOW), r);
         S::mul(polynomial::<S, 7>(r, &SERIES), S::low_bits_to_exponent(shifted))
+    }
+}
+
+/// `2^x` for `x` that is not above 0, within 1.5 ulp; from -126 on down, where it is smallest among normal numbers, that of -126.
+/// `2^0` is 1.
+///
+/// What is left of `x` beside its nearest whole number is exact, so there is nothing to correct. The polynomial minimises the largest
+/// relative error (2e-9; Lawson's reweighted least squares).
+///
+/// # Safety
+/// The instruction set must be present.
+#[inline(always)]
+pub(crate) unsafe fn exp2_of_negative<S: Simd>(x: S::F32) -> S::F32 {
+    const SERIES: [f32; 7] =
+        [1.535_335e-4, 0.001_339_887_4, 0.009_618_438, 0.055_503_324, 0.240_226_48, std::f32::consts::LN_2, 1.0];
+    // SAFETY: the caller has the instruction set.
+    unsafe {
+        // `x` stands second, so that a NaN passes through.
+        let x = S::max(S::splat(-126.0), x);
+        let shifted = S::add(x, S::splat(ROUNDER));
+        let rest = S::sub(x, S::sub(shifted, S::splat(ROUNDER)));
+        S::mul(polynomial::<S, 7>(rest, &SERIES), S::low_bits_to_exponent(shifted))
     }
 }
 
@@ -145,13 +169,47 @@ pub(crate) mod tests {
         }
     }
 
-    fn exp_of(isa: Isa, x: &[f32]) -> Vec<f32> {
+    /// # Safety
+    /// The instruction set must be present and `values` have `count` values.
+    #[inline(always)]
+    pub(crate) unsafe fn map_exp2_of_negative<S: Simd>(values: *mut f32, count: usize) {
+        for i in (0..count).step_by(LANES) {
+            // SAFETY: passed on from the caller.
+            unsafe { S::store(values.add(i), exp2_of_negative::<S>(S::load(values.add(i)))) }
+        }
+    }
+
+    /// What an instruction set makes of numbers by one of its functions.
+    fn map(function: unsafe fn(*mut f32, usize), x: &[f32]) -> Vec<f32> {
         let mut values = x.to_vec();
         values.resize(x.len().next_multiple_of(LANES), 0.0);
-        // SAFETY: `kernels` has checked the instruction set; the values are a whole number of vectors.
-        unsafe { (isa.kernels().exp)(values.as_mut_ptr(), values.len()) };
+        // SAFETY: the functions come from `kernels`, which has checked the instruction set; the values are a whole number of vectors.
+        unsafe { function(values.as_mut_ptr(), values.len()) };
         values.truncate(x.len());
         values
+    }
+
+    fn exp_of(isa: Isa, x: &[f32]) -> Vec<f32> {
+        map(isa.kernels().exp, x)
+    }
+
+    fn exp2_of(isa: Isa, x: &[f32]) -> Vec<f32> {
+        map(isa.kernels().exp2_of_negative, x)
+    }
+
+    /// The largest error in units of the last place of the result, and where it is.
+    fn worst(x: &[f32], found: &[f32], exact: fn(f64) -> f64) -> (f64, f32) {
+        let mut worst = (0.0, 0.0);
+        for (&x, &found) in x.iter().zip(found) {
+            let expected = exact(f64::from(x));
+            // The distance between floats at the result.
+            let ulp = 2f64.powi(expected.log2().floor() as i32 - 23);
+            let error = (f64::from(found) - expected).abs() / ulp;
+            if error > worst.0 {
+                worst = (error, x);
+            }
+        }
+        worst
     }
 
     #[test]
@@ -160,18 +218,34 @@ pub(crate) mod tests {
         let magnitudes = (0..88f32.to_bits()).step_by(487).map(f32::from_bits);
         let x: Vec<f32> = magnitudes.flat_map(|x| [x, -x.min(87.3)]).collect();
         for isa in Isa::available() {
-            let mut worst = (0.0, 0.0);
-            for (&x, found) in x.iter().zip(exp_of(isa, &x)) {
-                let expected = f64::from(x).exp();
-                // The distance between floats at the result.
-                let ulp = 2f64.powi(expected.log2().floor() as i32 - 23);
-                let error = (f64::from(found) - expected).abs() / ulp;
-                if error > worst.0 {
-                    worst = (error, x);
-                }
-            }
-            println!("exp on {isa}: {:.3} ulp at {}", worst.0, worst.1);
-            assert!(worst.0 < 2.0, "{isa}: {} ulp at {}", worst.0, worst.1);
+            let (error, at) = worst(&x, &exp_of(isa, &x), f64::exp);
+            println!("exp on {isa}: {error:.3} ulp at {at}");
+            assert!(error < 2.0, "{isa}: {error} ulp at {at}");
+        }
+    }
+
+    #[test]
+    fn exp2_is_within_its_bound_over_its_whole_range() {
+        let x: Vec<f32> = (0..=126f32.to_bits()).step_by(487).map(|bits| -f32::from_bits(bits)).collect();
+        for isa in Isa::available() {
+            let (error, at) = worst(&x, &exp2_of(isa, &x), f64::exp2);
+            println!("exp2 on {isa}: {error:.3} ulp at {at}");
+            assert!(error < 1.5, "{isa}: {error} ulp at {at}");
+        }
+    }
+
+    #[test]
+    fn exp2_is_exact_at_whole_numbers_and_passes_nan_on() {
+        let whole: Vec<f32> = (0..=126).map(|n| -n as f32).collect();
+        for isa in Isa::available() {
+            assert_eq!(exp2_of(isa, &whole), whole.iter().map(|n| n.exp2()).collect::<Vec<_>>(), "{isa}");
+            let e = exp2_of(isa, &[-0.0, -126.5, -1e4, f32::MIN, f32::NEG_INFINITY, f32::NAN]);
+            assert_eq!(
+                e[..5],
+                [1.0, f32::MIN_POSITIVE, f32::MIN_POSITIVE, f32::MIN_POSITIVE, f32::MIN_POSITIVE],
+                "{isa}"
+            );
+            assert!(e[5].is_nan(), "{isa}");
         }
     }
 

@@ -1,4 +1,6 @@
 //! The weights of one query's keys, from their scores.
+//!
+//! Scores are in units of `ln 2`, so that weights are powers of two: their exponentials then take a third less.
 
 use super::simd::LANES;
 use super::{Simd, math};
@@ -21,15 +23,15 @@ pub(super) unsafe fn subtract_distances<S: Simd>(scores: *mut f32, count: usize,
     }
 }
 
-/// The exponential of one number, by the same arithmetic as that of vectors.
+/// `2^x` for `x` not above 0, by the same arithmetic as that of vectors.
 ///
 /// # Safety
 /// The instruction set must be present.
 #[inline(always)]
-pub(super) unsafe fn exp<S: Simd>(x: f32) -> f32 {
+pub(super) unsafe fn exp2<S: Simd>(x: f32) -> f32 {
     let mut lanes = [0.0; LANES];
     // SAFETY: the caller has the instruction set.
-    unsafe { S::store(lanes.as_mut_ptr(), math::exp::<S>(S::splat(x))) };
+    unsafe { S::store(lanes.as_mut_ptr(), math::exp2_of_negative::<S>(S::splat(x))) };
     lanes[0]
 }
 
@@ -54,7 +56,7 @@ pub(super) unsafe fn largest<S: Simd>(scores: *const f32, count: usize) -> f32 {
     }
 }
 
-/// Replaces the scores of one query by `exp(score - largest)` and returns their sum.
+/// Replaces the scores of one query by `2^(score - largest)` and returns their sum.
 ///
 /// # Safety
 /// As for [`largest`], and the scores must be writable, padding included.
@@ -66,15 +68,74 @@ pub(super) unsafe fn exponentials<S: Simd>(scores: *mut f32, count: usize, large
         let largest = S::splat(largest);
         let mut sum = S::splat(0.0);
         for i in (0..whole).step_by(LANES) {
-            let e = math::exp::<S>(S::sub(S::load(scores.add(i)), largest));
+            let e = math::exp2_of_negative::<S>(S::sub(S::load(scores.add(i)), largest));
             S::store(scores.add(i), e);
             sum = S::add(sum, e);
         }
         if rest > 0 {
-            let e = math::exp::<S>(S::sub(S::load(scores.add(whole)), largest));
+            let e = math::exp2_of_negative::<S>(S::sub(S::load(scores.add(whole)), largest));
             S::store(scores.add(whole), e);
             sum = S::add(sum, S::first_lanes(e, rest, 0.0));
         }
         S::sum(sum)
+    }
+}
+
+/// Does to `ROWS` queries that see the same keys what [`largest`] and [`exponentials`] do to one, with the same bits; side by side where
+/// there are registers for that: their rows are short, and what a loop costs at its ends is paid once.
+///
+/// # Safety
+/// As for [`exponentials`], for `ROWS` rows of scores, `stride` apart.
+#[inline(always)]
+pub(super) unsafe fn exponentials_of_rows<S: Simd, const ROWS: usize>(
+    scores: *mut f32,
+    stride: usize,
+    count: usize,
+) -> [f32; ROWS] {
+    let mut totals = [0.0; ROWS];
+    // SAFETY: all offsets are below `count`, padded, in each row.
+    unsafe {
+        if S::STRIP == 1 {
+            for r in 0..ROWS {
+                let scores = scores.add(r * stride);
+                totals[r] = exponentials::<S>(scores, count, largest::<S>(scores, count));
+            }
+            return totals;
+        }
+        let (whole, rest) = (count / LANES * LANES, count % LANES);
+        let mut tops = [S::splat(f32::NEG_INFINITY); ROWS];
+        for i in (0..whole).step_by(LANES) {
+            for r in 0..ROWS {
+                tops[r] = S::max(tops[r], S::load(scores.add(r * stride + i)));
+            }
+        }
+        if rest > 0 {
+            for r in 0..ROWS {
+                let last = S::first_lanes(S::load(scores.add(r * stride + whole)), rest, f32::NEG_INFINITY);
+                tops[r] = S::max(tops[r], last);
+            }
+        }
+        for r in 0..ROWS {
+            tops[r] = S::splat(S::max_lane(tops[r]));
+        }
+        let mut sums = [S::splat(0.0); ROWS];
+        for i in (0..whole).step_by(LANES) {
+            for r in 0..ROWS {
+                let at = scores.add(r * stride + i);
+                let e = math::exp2_of_negative::<S>(S::sub(S::load(at), tops[r]));
+                S::store(at, e);
+                sums[r] = S::add(sums[r], e);
+            }
+        }
+        for r in 0..ROWS {
+            if rest > 0 {
+                let at = scores.add(r * stride + whole);
+                let e = math::exp2_of_negative::<S>(S::sub(S::load(at), tops[r]));
+                S::store(at, e);
+                sums[r] = S::add(sums[r], S::first_lanes(e, rest, 0.0));
+            }
+            totals[r] = S::sum(sums[r]);
+        }
+        totals
     }
 }
