@@ -140,7 +140,7 @@ impl Executor {
             }
         }
         let (kernels, data) = (self.kernels, Shared(out.as_mut_ptr()));
-        self.for_row_blocks(rows, |rows| {
+        self.for_row_blocks(rows, columns, |rows| {
             for row in rows {
                 let to = data.get().wrapping_add(row * stride);
                 // SAFETY: `row` is a row of `out` that no other job has.
@@ -197,7 +197,7 @@ impl Executor {
     fn for_pairs_of_rows(&self, x: &Matrix, to: &mut Matrix, f: impl Fn(&[f32], &mut [f32]) + Sync) {
         assert_eq!((x.rows(), x.columns()), (to.rows(), to.columns()), "shapes of two matrices");
         let (rows, columns, stride, data) = (x.rows(), x.columns(), to.stride(), Shared(to.as_mut_ptr()));
-        self.for_row_blocks(rows, |rows| {
+        self.for_row_blocks(rows, columns, |rows| {
             for row in rows {
                 // SAFETY: a row of `to`, which has `columns` values, and which no other job has.
                 let to = unsafe { std::slice::from_raw_parts_mut(data.get().add(row * stride), columns) };
@@ -248,10 +248,21 @@ impl Executor {
 
     fn linear_quantized(&mut self, x: &Matrix, panels: &QuantizedPanels, wanted: Range<usize>, target: Target<'_>) {
         let (rows, blocks, kernels) = (x.rows(), panels.blocks, self.kernels);
-        let input = self.quantize(x, blocks);
+        let input = self.room_for_codes(rows, blocks);
         let weights = panels.records(kernels.layout);
         let row_bytes = blocks * size_of::<QuantizedBlock>();
-        self.for_tiles(rows, row_bytes, wanted, |rows, strip| {
+        let quantize = |rows| quantize(kernels, x, rows, blocks, input);
+        // Rows that a thread quantises are in its cache when it goes on with them; threads that share all rows meet first.
+        let by_rows = self.splits_by_rows(rows);
+        if !by_rows {
+            self.for_row_blocks(rows, x.columns(), quantize);
+        }
+        let prepare = |rows| {
+            if by_rows {
+                quantize(rows);
+            }
+        };
+        self.for_tiles(rows, row_bytes, wanted, prepare, |rows, strip| {
             let args = GemmQ8 {
                 input: input.get(),
                 rows,
@@ -267,20 +278,10 @@ impl Executor {
         });
     }
 
-    /// The rows of `x` in blocks of 32 codes, `blocks` to a row.
-    fn quantize(&mut self, x: &Matrix, blocks: usize) -> Shared<QuantizedBlock> {
-        let (rows, columns) = (x.rows(), x.columns());
+    /// Room for `rows` rows of `blocks` blocks of codes.
+    fn room_for_codes(&mut self, rows: usize, blocks: usize) -> Shared<QuantizedBlock> {
         self.quantized.grow(rows * blocks);
-        let codes = Shared(self.quantized.as_mut_slice().as_mut_ptr());
-        let kernel = self.kernels.quantize;
-        self.for_row_blocks(rows, |rows| {
-            for row in rows {
-                // SAFETY: the buffer has `blocks` blocks of 32 columns for each row, and this job alone writes those of its
-                // rows.
-                unsafe { kernel(x.row(row).as_ptr(), columns, codes.get().add(row * blocks)) };
-            }
-        });
-        codes
+        Shared(self.quantized.as_mut_slice().as_mut_ptr())
     }
 
     /// Panels that are expanded as they are used: split by panels whatever the number of rows, so that each is expanded once.
@@ -289,7 +290,8 @@ impl Executor {
         if rows == 0 {
             return;
         }
-        let input = self.quantize(x, blocks);
+        let input = self.room_for_codes(rows, blocks);
+        self.for_row_blocks(rows, columns, |rows| quantize(kernels, x, rows, blocks, input));
         let (strip, threads) = (kernels.strip, self.thread_count());
         let (records, scales) = (strip * blocks * RECORD_BYTES, blocks * size_of::<f32>());
         let per_thread = (records + scales + columns).next_multiple_of(CACHE_LINE);
@@ -344,7 +346,8 @@ impl Executor {
     ) {
         let input = Shared(x.as_ptr().cast_mut());
         let row_bytes = x.stride() * size_of::<f32>();
-        self.for_tiles(x.rows(), row_bytes, wanted, |rows, strip| {
+        let nothing = |_: Range<usize>| {};
+        self.for_tiles(x.rows(), row_bytes, wanted, nothing, |rows, strip| {
             let args = GemmFloat {
                 input: input.get(),
                 input_stride: x.stride(),
@@ -390,20 +393,29 @@ impl Executor {
         }
     }
 
-    /// Runs `job` on ranges that cover `0..rows`.
-    fn for_row_blocks(&self, rows: usize, job: impl Fn(Range<usize>) + Sync) {
-        // Below this many rows the phase would cost more than it saves.
-        const LEAST: usize = 8;
-        let block = rows.div_ceil(self.thread_count()).max(LEAST);
+    /// Runs `job` on ranges that cover `0..rows`, rows of so many values.
+    fn for_row_blocks(&self, rows: usize, columns: usize, job: impl Fn(Range<usize>) + Sync) {
+        // What is done to so many values takes a microsecond, and so does it for threads to meet.
+        const VALUES_PER_THREAD: usize = 8 << 10;
+        let parts = (rows.saturating_mul(columns) / VALUES_PER_THREAD).clamp(1, self.thread_count());
+        let block = rows.div_ceil(parts).max(1);
         self.for_jobs(rows.div_ceil(block), |index, _| job(index * block..rows.min((index + 1) * block)));
     }
 
-    /// Runs `job(rows, panels)` on ranges of rows and strips of panels that cover `rows` rows and these panels.
+    /// Whether a linear layer of so many rows is split by rows, and not by output channels.
+    fn splits_by_rows(&self, rows: usize) -> bool {
+        let threads = self.thread_count();
+        threads == 1 || rows >= threads * ROWS_PER_THREAD
+    }
+
+    /// Runs `job(rows, panels)` on ranges of rows and strips of panels that cover `rows` rows and these panels; where the work is
+    /// split by rows, after `prepare(rows)` on the same thread.
     fn for_tiles(
         &self,
         rows: usize,
         row_bytes: usize,
         panels: Range<usize>,
+        prepare: impl Fn(Range<usize>) + Sync,
         job: impl Fn(Range<usize>, Range<usize>) + Sync,
     ) {
         let (strip, threads) = (self.kernels.strip, self.thread_count());
@@ -412,13 +424,14 @@ impl Executor {
             let start = panels.start + index * strip;
             job(rows, start..panels.end.min(start + strip));
         };
-        if threads == 1 || rows >= threads * ROWS_PER_THREAD {
+        if self.splits_by_rows(rows) {
             // Twice as many blocks as threads, so that a thread that is held up does not hold up the others.
             let cached = (CACHED_BYTES / row_bytes.max(1)).clamp(ROWS_PER_THREAD, 128);
             let blocks = rows.div_ceil(cached).max(if threads == 1 { 1 } else { 2 * threads });
             let block = rows.div_ceil(blocks).max(1);
             self.for_jobs(rows.div_ceil(block), |index, _| {
                 let rows = index * block..rows.min((index + 1) * block);
+                prepare(rows.clone());
                 (0..strips).for_each(|strip| job(rows.clone(), strip));
             });
         } else {
@@ -431,6 +444,14 @@ impl Executor {
 
     fn thread_count(&self) -> usize {
         self.threads.as_ref().map_or(1, |pool| pool.threads())
+    }
+}
+
+/// Writes rows of `x` as codes, `blocks` blocks of 32 to a row.
+fn quantize(kernels: &Kernels, x: &Matrix, rows: Range<usize>, blocks: usize, codes: Shared<QuantizedBlock>) {
+    for row in rows {
+        // SAFETY: the codes have `blocks` blocks of 32 columns for each row, and the calling job alone writes those of its rows.
+        unsafe { (kernels.quantize)(x.row(row).as_ptr(), x.columns(), codes.get().add(row * blocks)) };
     }
 }
 

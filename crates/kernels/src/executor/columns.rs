@@ -46,8 +46,9 @@ impl Executor {
             panic!("position {position} of {limit}");
         }
         let (rows, stride) = (x.rows(), x.stride());
+        let width = columns.len();
         let (kernel, data) = (self.kernels.rotate, Shared(x.as_mut_ptr()));
-        self.for_row_blocks(rows, |rows| {
+        self.for_row_blocks(rows, width, |rows| {
             for row in rows {
                 let (coarse, fine) = rotary.rows(positions[row] as usize);
                 // SAFETY: the heads are in columns of a row that no other job has; the tables have all pairs.
@@ -70,7 +71,7 @@ impl Executor {
     fn for_parts(&self, x: &mut Matrix, columns: Range<usize>, length: usize, f: impl Fn(*mut f32, usize) + Sync) {
         assert_parts(x, &columns, length);
         let (rows, stride, data) = (x.rows(), x.stride(), Shared(x.as_mut_ptr()));
-        self.for_row_blocks(rows, |rows| {
+        self.for_row_blocks(rows, columns.len(), |rows| {
             for row in rows {
                 for column in columns.clone().step_by(length.max(1)) {
                     f(data.get().wrapping_add(row * stride + column), length);
