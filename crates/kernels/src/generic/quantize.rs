@@ -91,6 +91,8 @@ impl Row {
         (totals[0] + totals[1]) + (totals[2] + totals[3])
     }
 
+    /// The same for four blocks; returns the largest values.
+    ///
     /// # Safety
     /// As for [`quantize`], with blocks below the count.
     #[inline(always)]
@@ -180,6 +182,8 @@ impl Row {
         }
     }
 
+    /// The values of a block.
+    ///
     /// # Safety
     /// As for [`quantize`], with a block below the count.
     #[inline(always)]

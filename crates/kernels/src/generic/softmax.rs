@@ -1,6 +1,7 @@
 //! The weights of one query's keys, from their scores.
 //!
-//! Scores are in units of `ln 2`, so that weights are powers of two: their exponentials then take a third less.
+//! Scores are in units of `ln 2`, so that weights are powers of two, which take seven multiplications instead of
+//! ten.
 
 use super::simd::LANES;
 use super::{Simd, math};
