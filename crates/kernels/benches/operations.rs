@@ -99,6 +99,12 @@ fn attention(bencher: Bencher, length: usize) {
     attention_with(bencher, length, &Heads::new(12, 32), Mask::Full);
 }
 
+/// That of a model with quantised weights.
+#[divan::bench(args = [10, 128, 512, 2048])]
+fn attention_of_codes(bencher: Bencher, length: usize) {
+    attention_with(bencher, length, &Heads::new(12, 32).coded(true), Mask::Full);
+}
+
 /// Half the pairs of the above; the figure of a pair counts those that are computed.
 #[divan::bench(args = [10, 128, 512, 2048])]
 fn attention_causal(bencher: Bencher, length: usize) {

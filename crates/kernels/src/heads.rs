@@ -30,18 +30,27 @@ pub struct Heads {
     /// What a score loses for each token between query and key, for each head of queries (`ALiBi`, Press, Smith and Lewis,
     /// arXiv:2108.12409): `-slope * |i - j|`. Empty for none.
     pub slopes: Vec<f32>,
+    /// Whether queries, keys and values may be rounded to codes of 12 to 15 bits, and the softmax's weights of 16, where an instruction set
+    /// multiplies those faster: for models whose weights are quantised, beside which it is not noticed.
+    pub coded: bool,
 }
 
 impl Heads {
     /// Heads of `dim` columns, each with keys and values of its own, that scale scores by `1 / sqrt(dim)`.
     pub fn new(count: usize, dim: usize) -> Self {
-        Heads { count, kv_count: count, dim, scale: 1.0 / (dim as f32).sqrt(), slopes: Vec::new() }
+        Heads { count, kv_count: count, dim, scale: 1.0 / (dim as f32).sqrt(), slopes: Vec::new(), coded: false }
     }
 
     /// The same, sharing `kv_count` heads of keys and values.
     #[must_use]
     pub fn grouped(self, kv_count: usize) -> Self {
         Heads { kv_count, ..self }
+    }
+
+    /// The same with [`coded`](Self::coded) set so.
+    #[must_use]
+    pub fn coded(self, coded: bool) -> Self {
+        Heads { coded, ..self }
     }
 
     /// The same with the slopes that `ALiBi`'s authors fix by the number of heads: the powers of `2^(-max_bias / n)` where `n` heads

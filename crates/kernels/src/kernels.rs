@@ -37,6 +37,10 @@ pub(crate) struct Kernels {
     /// For jobs of the plainest kind; the other is for all.
     pub(crate) attention: unsafe fn(&AttentionJob),
     pub(crate) masked_attention: unsafe fn(&AttentionJob),
+    /// The plainest kind with products of codes.
+    pub(crate) coded_attention: unsafe fn(&AttentionJob),
+    /// Whether products of codes of 16 bits are faster than those of floats.
+    pub(crate) fast_pairs: bool,
     /// The loops of [`crate::generic::peak`]: multiply-accumulates of codes and of `f32`.
     pub(crate) multiply_codes: unsafe fn(rounds: usize, data: *const u8, out: *mut f32) -> usize,
     pub(crate) multiply_floats: unsafe fn(rounds: usize, data: *const u8, out: *mut f32) -> usize,
@@ -45,6 +49,8 @@ pub(crate) struct Kernels {
     pub(crate) exp: unsafe fn(values: *mut f32, count: usize),
     #[cfg(test)]
     pub(crate) exp2_of_negative: unsafe fn(values: *mut f32, count: usize),
+    #[cfg(test)]
+    pub(crate) rough_exp2_of_negative: unsafe fn(values: *mut f32, count: usize),
 }
 
 /// Compiles the generic bodies for one [`crate::generic::Simd`] and one way of multiplying quantised blocks, and lists them in a table named `KERNELS`.
@@ -134,6 +140,11 @@ macro_rules! kernel_table {
             unsafe { crate::generic::attention::masked_attention::<$simd>(args) }
         }
         $($(#[$attribute])*)?
+        unsafe fn coded_attention(args: &AttentionJob) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::coded_attention::coded_attention::<$simd>(args) }
+        }
+        $($(#[$attribute])*)?
         unsafe fn multiply_codes(rounds: usize, data: *const u8, out: *mut f32) -> usize {
             // SAFETY: passed on from the caller, compiled for the instruction set.
             unsafe { crate::generic::peak::multiply_codes::<$simd, $product>(rounds, data, out) }
@@ -155,6 +166,12 @@ macro_rules! kernel_table {
             // SAFETY: passed on from the caller, compiled for the instruction set.
             unsafe { crate::generic::math::tests::map_exp2_of_negative::<$simd>(values, count) }
         }
+        #[cfg(test)]
+        $($(#[$attribute])*)?
+        unsafe fn rough_exp2_of_negative(values: *mut f32, count: usize) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::math::tests::map_rough_exp2_of_negative::<$simd>(values, count) }
+        }
 
         pub(crate) static KERNELS: crate::kernels::Kernels = crate::kernels::Kernels {
             isa: $isa,
@@ -174,12 +191,16 @@ macro_rules! kernel_table {
             dot_f32,
             attention,
             masked_attention,
+            coded_attention,
+            fast_pairs: <$simd as crate::generic::Simd>::FAST_PAIRS,
             multiply_codes,
             multiply_floats,
             #[cfg(test)]
             exp,
             #[cfg(test)]
             exp2_of_negative,
+            #[cfg(test)]
+            rough_exp2_of_negative,
         };
     };
 }

@@ -58,13 +58,18 @@
 //!
 //! # Precision
 //!
-//! Arithmetic is `f32`. Weights in `f32`, `f16` or `bf16` are widened to `f32` without loss as they are loaded.
+//! Arithmetic is `f32`, but for quantised weights. Weights in `f32`, `f16` or `bf16` are widened to `f32` without loss as they are loaded.
 //! Against `Q8_0` weights (blocks of 32 signed bytes with one scale) a row is quantised to blocks of the same kind on
 //! the fly, the sum inside a block is exact in integers, and blocks are added in `f32`; that is the precision that the
 //! weights' own blocks have, and what llama.cpp computes with, but for two things: the scales of rows stay `f32`, and a block
 //! whose largest value is more than 2.5 times the mean of its row's other blocks' takes codes of 13 bits instead of 8. It
-//! costs a second product for some five blocks in a hundred, and most of the error that quantising rows would add. The
-//! elementary functions state their bounds where they are defined, and the tests sweep them.
+//! costs a second product for some five blocks in a hundred, and most of the error that quantising rows would add.
+//!
+//! With [`Heads::coded`], which is for models of such weights, attention under [`Mask::Full`] among 32 to 1024 tokens multiplies whole
+//! numbers too, where an instruction set does that faster (AVX-512 VNNI): queries, keys and values in 12 to 15 bits, weights in as many of 16 as their
+//! sum leaves room for. Beside the 8 bits of the rows it is not noticed.
+//!
+//! The elementary functions state their bounds where they are defined, and the tests sweep them.
 //!
 //! NaN and infinity are not treated specially, and not lost: a row that has one gets a result that is not finite, and so do the
 //! tokens that see it, and no others.

@@ -272,6 +272,7 @@ fn attention(executor: &mut Executor, random: &mut Random, (name, kind): (&str, 
             Attention::Alibi => Heads::new(kv_count, dim).with_alibi(8.0),
             Attention::Grouped => Heads::new(2 * kv_count, dim).grouped(kv_count),
             Attention::Masked(_) => Heads::new(kv_count, dim),
+            Attention::Coded => Heads::new(kv_count, dim).coded(true),
         };
         let mask = if let Attention::Masked(mask) = kind { mask } else { Mask::Full };
         let sequences = Sequences::from_lengths(lengths.iter().copied());
@@ -288,7 +289,8 @@ fn attention(executor: &mut Executor, random: &mut Random, (name, kind): (&str, 
                 let values: Vec<&[f32]> = visible().map(|key| part(key, heads.count + kv_count + shared)).collect();
                 let slope = f64::from(heads.slopes.get(head).copied().unwrap_or(0.0));
                 let losses: Vec<f64> = visible().map(|key| slope * key.abs_diff(token) as f64).collect();
-                let expected = reference::attention(part(token, head), &keys, &values, heads.scale, &losses);
+                let expected =
+                    reference::attention(part(token, head), &keys, &values, (heads.scale, heads.coded), &losses);
                 comparison.add_row(&out.row(token)[head * dim..][..dim], expected);
             }
         }
@@ -304,14 +306,16 @@ enum Attention {
     Masked(Mask),
     Grouped,
     Alibi,
+    Coded,
 }
 
-const ATTENTIONS: [(&str, Attention); 5] = [
+const ATTENTIONS: [(&str, Attention); 6] = [
     ("attention", Attention::Masked(Mask::Full)),
     ("attention causal", Attention::Masked(Mask::Causal)),
     ("attention window", Attention::Masked(Mask::Window { left: 7, right: 4 })),
     ("attention grouped", Attention::Grouped),
     ("attention alibi", Attention::Alibi),
+    ("attention of codes", Attention::Coded),
 ];
 
 fn sees(mask: Mask, query: usize, key: usize) -> bool {
@@ -403,7 +407,7 @@ mod tests {
             // Every operation once, and each compared with something that it is near to but not equal.
             let names: std::collections::HashSet<&str> =
                 test.operations.iter().map(|operation| operation.operation.as_str()).collect();
-            assert_eq!(names.len(), 4 + 2 + 4 * 9 + 2 + 5 + 5);
+            assert_eq!(names.len(), 4 + 2 + 4 * 9 + 2 + 6 + 5);
             assert_eq!(names.len(), test.operations.len());
             for name in [
                 "embed Q8_0",

@@ -55,7 +55,7 @@ fn operations_allocate_nothing_once_warm() {
         [(3 * WIDTH, WIDTH), (WIDTH, WIDTH), (4 * WIDTH, WIDTH), (WIDTH, 4 * WIDTH)]
             .map(|(outputs, inputs)| Weights::random(&mut random, ty, outputs, inputs).pack())
     });
-    let heads = Heads::new(2, 32);
+    let heads = Heads::new(2, 32).coded(true);
     let slopes = heads.clone().with_alibi(8.0);
     let head_norm = Norm::new(vec![1.0; 32], None, 1e-5).unwrap();
     let rotary = Rotary::new(RotaryStyle::Halves, 32, &Frequencies::new(32, 1e4), 100).unwrap();

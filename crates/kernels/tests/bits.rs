@@ -32,7 +32,7 @@ impl Encoder {
         let dim = [8, 12, 16, 32][random.below(4)];
         let count = 32 / dim.min(32) + random.below(2);
         let width = if ty == WeightType::Q8_0 { (count * dim).next_multiple_of(32) } else { count * dim };
-        let heads = Heads::new(width / dim, dim);
+        let heads = Heads::new(width / dim, dim).coded(ty == WeightType::Q8_0);
         let width = heads.count * dim;
         // 12 does not divide every multiple of 32.
         let ty = if width.is_multiple_of(32) { ty } else { WeightType::F32 };

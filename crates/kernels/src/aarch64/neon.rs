@@ -254,6 +254,14 @@ unsafe impl Simd for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn load_i16_pairs(from: *const i16) -> Self::I16 {
+        // SAFETY: thirty-two readable values, NEON present.
+        unsafe {
+            let (low, high) = (vld2q_s16(from), vld2q_s16(from.add(16)));
+            [[low.0, high.0], [low.1, high.1]]
+        }
+    }
+    #[inline(always)]
     unsafe fn splat_pair(from: *const i16) -> int16x4_t {
         // SAFETY: two readable values, NEON present.
         unsafe { vreinterpret_s16_s32(vset_lane_s32::<0>(from.cast::<i32>().read_unaligned(), vdup_n_s32(0))) }

@@ -1,6 +1,7 @@
 //! Attention over a packed batch: which queries make a job of their own.
 
 use crate::generic::attention::{AttentionJob, QUERY_ROWS, block_keys, scratch_len};
+use crate::generic::coded_attention;
 use crate::{Executor, Heads, Mask, Matrix, Rows, Sequences};
 
 use super::Shared;
@@ -85,7 +86,11 @@ impl Executor {
         let mut blocks = std::mem::take(&mut self.query_blocks);
         divide(sequences, rows, heads, mask, threads, &mut blocks);
         let most = blocks.iter().map(|block| block.tokens).max().unwrap_or(0);
-        let scratch_per_thread = scratch_len(sequences.longest(), heads.dim, most * group);
+        let plain = mask == Mask::Full && heads.slopes.is_empty();
+        let coded = plain && heads.coded && self.kernels.fast_pairs;
+        let longest = sequences.longest();
+        let scratch_of_codes = if coded { coded_attention::scratch_len(longest, heads.dim) } else { 0 };
+        let scratch_per_thread = scratch_len(longest, heads.dim, most * group).max(scratch_of_codes);
         let scratch = scratch_per_thread.checked_mul(threads).expect("the scratch fits the address space");
         self.scratch.grow(scratch);
         let scratch = Shared(self.scratch.as_mut_slice().as_mut_ptr());
@@ -95,7 +100,6 @@ impl Executor {
         let (kernels, block_keys) = (self.kernels, block_keys(heads.dim));
         let skipped = if without_queries { width } else { 0 };
         let (keys, values) = (heads.keys().start - skipped, heads.values().start - skipped);
-        let plain = mask == Mask::Full && heads.slopes.is_empty();
         self.for_jobs(blocks.len() * heads.kv_count, |job, thread| {
             let (block, head) = (blocks[job / heads.kv_count], job % heads.kv_count);
             let sequence = sequences.range(block.sequence);
@@ -126,7 +130,10 @@ impl Executor {
                     out_stride,
                     scratch: scratch.get().add(thread * scratch_per_thread),
                 };
-                if plain && job.length <= block_keys {
+                // By the length alone, so that a token's result is the same in every batch.
+                if coded && coded_attention::KEYS.contains(&job.length) {
+                    (kernels.coded_attention)(&job);
+                } else if plain && job.length <= block_keys {
                     (kernels.attention)(&job);
                 } else {
                     (kernels.masked_attention)(&job);

@@ -44,7 +44,7 @@ impl AttentionJob {
     /// Where a result goes. Of a panel that reaches beyond the head, nothing is stored there, and the place may be beyond the
     /// matrix.
     #[inline(always)]
-    fn out_at(&self, head: usize, row: usize, column: usize) -> *mut f32 {
+    pub(super) fn out_at(&self, head: usize, row: usize, column: usize) -> *mut f32 {
         self.out.wrapping_add(row * self.out_stride + head * self.head_dim + column)
     }
 }
@@ -60,7 +60,7 @@ pub(crate) fn block_keys(head_dim: usize) -> usize {
 
 /// Values from one row of scores to the next: what is read and written beyond the last key stays within the row, wherever
 /// the first key is.
-fn score_stride(padded_keys: usize) -> usize {
+pub(super) fn score_stride(padded_keys: usize) -> usize {
     padded_keys + PANEL
 }
 
@@ -137,7 +137,7 @@ pub(crate) unsafe fn attention<S: Simd>(job: &AttentionJob) {
         for head in 0..job.heads {
             for_row_tiles!(0..job.tokens.len(), |row, ROWS| {
                 scores::<S, ROWS>(job, &block, head, row, 0..length.div_ceil(PANEL));
-                let mut reciprocals = exponentials_of_rows::<S, ROWS>(block.scores, block.score_stride, length);
+                let mut reciprocals = exponentials_of_rows::<S, ROWS, false>(block.scores, block.score_stride, length);
                 for reciprocal in &mut reciprocals {
                     *reciprocal = 1.0 / *reciprocal;
                 }
@@ -254,7 +254,7 @@ unsafe fn tile<S: Simd, const ROWS: usize>(job: &AttentionJob, block: &Block, he
                 factors[r] = exp2::<S>(largest_before - largest);
                 earlier = sum_before * factors[r];
             }
-            let sum = exponentials::<S>(scores, count, largest) + earlier;
+            let sum = exponentials::<S, false>(scores, count, largest) + earlier;
             if goes_on[r] {
                 *kept = [largest, sum];
             } else {
@@ -417,7 +417,7 @@ unsafe fn pack_values<S: Simd>(job: &AttentionJob, block: &Block) {
 /// # Safety
 /// The instruction set must be present, and as many values readable.
 #[inline(always)]
-unsafe fn load_first<S: Simd>(from: *const f32, count: usize) -> S::F32 {
+pub(super) unsafe fn load_first<S: Simd>(from: *const f32, count: usize) -> S::F32 {
     // SAFETY: the caller gives `count` values, and that is at least a vector where one is loaded.
     unsafe {
         if count >= LANES {
@@ -436,7 +436,7 @@ unsafe fn load_first<S: Simd>(from: *const f32, count: usize) -> S::F32 {
 /// # Safety
 /// The instruction set must be present, and as many places writable.
 #[inline(always)]
-unsafe fn store_first<S: Simd>(to: *mut f32, value: S::F32, count: usize) {
+pub(super) unsafe fn store_first<S: Simd>(to: *mut f32, value: S::F32, count: usize) {
     // SAFETY: the caller gives room for `count` values, and that is at least a vector where one is stored.
     unsafe {
         if count >= LANES {

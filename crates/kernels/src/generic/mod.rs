@@ -10,6 +10,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod block_product;
+pub(crate) mod coded_attention;
 pub(crate) mod dot;
 pub(crate) mod gemm_float;
 pub(crate) mod gemm_q8;

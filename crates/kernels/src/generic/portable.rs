@@ -152,6 +152,11 @@ unsafe impl Simd for Portable {
         unsafe { from.cast::<[i8; 2 * LANES]>().read_unaligned() }.map(i16::from)
     }
     #[inline(always)]
+    unsafe fn load_i16_pairs(from: *const i16) -> Self::I16 {
+        // SAFETY: the caller gives thirty-two readable values.
+        unsafe { from.cast::<[i16; 2 * LANES]>().read_unaligned() }
+    }
+    #[inline(always)]
     unsafe fn splat_pair(from: *const i16) -> Self::Pair {
         // SAFETY: the caller gives two readable values.
         unsafe { from.cast::<Self::Pair>().read_unaligned() }

@@ -27,6 +27,9 @@ pub(crate) unsafe trait Simd: Copy {
     /// Whether products of 16-bit numbers for three rows are fastest with all registers, the sums over blocks being in memory.
     const CROWDED: bool = false;
 
+    /// Whether products of 16-bit numbers are made at a higher rate than those of floats.
+    const FAST_PAIRS: bool = false;
+
     /// Asks for the cache line at `from`, which may be anywhere, to be in the second-level cache soon, where the instruction set can ask.
     #[inline(always)]
     unsafe fn prefetch(_from: *const u8) {}
@@ -73,12 +76,50 @@ pub(crate) unsafe trait Simd: Copy {
     /// The lanes of `yes` where `a` is larger than `b`, those of `no` elsewhere: where one is a NaN, too.
     unsafe fn where_greater(a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
 
+    /// What is left of `x` beside its nearest whole number, and that.
+    #[inline(always)]
+    unsafe fn split(x: Self::F32) -> (Self::F32, Self::F32) {
+        // Floats of this size are one apart.
+        const ROUNDER: f32 = 1.5 * (1 << 23) as f32;
+        // SAFETY: passed on from the caller.
+        unsafe {
+            let whole = Self::sub(Self::add(x, Self::splat(ROUNDER)), Self::splat(ROUNDER));
+            (Self::sub(x, whole), whole)
+        }
+    }
+    /// `a * 2^n` for a whole number `n` that is not above 0, and a NaN for a NaN in `a`; below -126, `n` may count as -126.
+    #[inline(always)]
+    unsafe fn scale_by_power(a: Self::F32, n: Self::F32) -> Self::F32 {
+        const ROUNDER: f32 = 1.5 * (1 << 23) as f32 + 127.0;
+        // SAFETY: passed on from the caller.
+        unsafe {
+            let shifted = Self::add(Self::max(Self::splat(-126.0), n), Self::splat(ROUNDER));
+            Self::mul(a, Self::low_bits_to_exponent(shifted))
+        }
+    }
+
     /// Rounds to the nearest integers (ties to even) and writes them as `i16`.
     unsafe fn store_rounded_i16(to: *mut i16, value: Self::F32);
+    /// Rounds to the nearest integers (ties to even) and writes them as `i16`, those of two vectors in turns.
+    #[inline(always)]
+    unsafe fn store_rounded_pairs(to: *mut i16, first: Self::F32, second: Self::F32) {
+        let mut codes = [[0i16; LANES]; 2];
+        // SAFETY: `codes` has room for both vectors, `to` for as many, as the caller promises.
+        unsafe {
+            Self::store_rounded_i16(codes[0].as_mut_ptr(), first);
+            Self::store_rounded_i16(codes[1].as_mut_ptr(), second);
+            for (i, (&first, &second)) in codes[0].iter().zip(&codes[1]).enumerate() {
+                *to.add(2 * i) = first;
+                *to.add(2 * i + 1) = second;
+            }
+        }
+    }
     unsafe fn splat_i32(value: i32) -> Self::I32;
     unsafe fn to_f32(a: Self::I32) -> Self::F32;
     /// Reads thirty-two signed bytes, a pair for each lane, and widens them; `from` needs no alignment.
     unsafe fn load_i8_pairs(from: *const u8) -> Self::I16;
+    /// Reads thirty-two `i16`, a pair for each lane; `from` needs no alignment.
+    unsafe fn load_i16_pairs(from: *const i16) -> Self::I16;
     /// The two `i16` at `from`.
     unsafe fn splat_pair(from: *const i16) -> Self::Pair;
     /// `sum[i] + a[2i] * b[0] + a[2i + 1] * b[1]`, exact while the sum fits.

@@ -57,24 +57,34 @@ pub(super) unsafe fn largest<S: Simd>(scores: *const f32, count: usize) -> f32 {
     }
 }
 
-/// Replaces the scores of one query by `2^(score - largest)` and returns their sum.
+/// `2^x` for `x` not above 0.
+///
+/// # Safety
+/// The instruction set must be present.
+#[inline(always)]
+unsafe fn power<S: Simd, const ROUGH: bool>(x: S::F32) -> S::F32 {
+    // SAFETY: passed on from the caller.
+    unsafe { if ROUGH { math::rough_exp2_of_negative::<S>(x) } else { math::exp2_of_negative::<S>(x) } }
+}
+
+/// Replaces the scores of one query by `2^(score - largest)`, which may be [rough](math::rough_exp2_of_negative), and returns their sum.
 ///
 /// # Safety
 /// As for [`largest`], and the scores must be writable, padding included.
 #[inline(always)]
-pub(super) unsafe fn exponentials<S: Simd>(scores: *mut f32, count: usize, largest: f32) -> f32 {
+pub(super) unsafe fn exponentials<S: Simd, const ROUGH: bool>(scores: *mut f32, count: usize, largest: f32) -> f32 {
     let (whole, rest) = (count / LANES * LANES, count % LANES);
     // SAFETY: all offsets are below `count`, padded.
     unsafe {
         let largest = S::splat(largest);
         let mut sum = S::splat(0.0);
         for i in (0..whole).step_by(LANES) {
-            let e = math::exp2_of_negative::<S>(S::sub(S::load(scores.add(i)), largest));
+            let e = power::<S, ROUGH>(S::sub(S::load(scores.add(i)), largest));
             S::store(scores.add(i), e);
             sum = S::add(sum, e);
         }
         if rest > 0 {
-            let e = math::exp2_of_negative::<S>(S::sub(S::load(scores.add(whole)), largest));
+            let e = power::<S, ROUGH>(S::sub(S::load(scores.add(whole)), largest));
             S::store(scores.add(whole), e);
             sum = S::add(sum, S::first_lanes(e, rest, 0.0));
         }
@@ -88,7 +98,7 @@ pub(super) unsafe fn exponentials<S: Simd>(scores: *mut f32, count: usize, large
 /// # Safety
 /// As for [`exponentials`], for `ROWS` rows of scores, `stride` apart.
 #[inline(always)]
-pub(super) unsafe fn exponentials_of_rows<S: Simd, const ROWS: usize>(
+pub(super) unsafe fn exponentials_of_rows<S: Simd, const ROWS: usize, const ROUGH: bool>(
     scores: *mut f32,
     stride: usize,
     count: usize,
@@ -99,7 +109,7 @@ pub(super) unsafe fn exponentials_of_rows<S: Simd, const ROWS: usize>(
         if S::STRIP == 1 {
             for r in 0..ROWS {
                 let scores = scores.add(r * stride);
-                totals[r] = exponentials::<S>(scores, count, largest::<S>(scores, count));
+                totals[r] = exponentials::<S, ROUGH>(scores, count, largest::<S>(scores, count));
             }
             return totals;
         }
@@ -123,7 +133,7 @@ pub(super) unsafe fn exponentials_of_rows<S: Simd, const ROWS: usize>(
         for i in (0..whole).step_by(LANES) {
             for r in 0..ROWS {
                 let at = scores.add(r * stride + i);
-                let e = math::exp2_of_negative::<S>(S::sub(S::load(at), tops[r]));
+                let e = power::<S, ROUGH>(S::sub(S::load(at), tops[r]));
                 S::store(at, e);
                 sums[r] = S::add(sums[r], e);
             }
@@ -131,7 +141,7 @@ pub(super) unsafe fn exponentials_of_rows<S: Simd, const ROWS: usize>(
         for r in 0..ROWS {
             if rest > 0 {
                 let at = scores.add(r * stride + whole);
-                let e = math::exp2_of_negative::<S>(S::sub(S::load(at), tops[r]));
+                let e = power::<S, ROUGH>(S::sub(S::load(at), tops[r]));
                 S::store(at, e);
                 sums[r] = S::add(sums[r], S::first_lanes(e, rest, 0.0));
             }

@@ -138,8 +138,16 @@ pub(super) fn turn(x: f32, y: f32, angle: f64, which: usize) -> Bounded {
     Bounded { value, error: 3.0 * EPSILON * (x.abs() + y.abs()) + UNDERFLOW }
 }
 
-/// What one query of a head gathers from the values, where each key's score loses something.
-pub(super) fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f32, losses: &[f64]) -> Vec<Bounded> {
+/// What one query of a head gathers from the values, where each key's score loses something. `coded`: queries, keys, values and weights
+/// are rounded to codes.
+pub(super) fn attention(
+    query: &[f32],
+    keys: &[&[f32]],
+    values: &[&[f32]],
+    (scale, coded): (f32, bool),
+    losses: &[f64],
+) -> Vec<Bounded> {
+    let steps = if coded { CodeSteps::new(query, keys, values) } else { CodeSteps::default() };
     let products = |key: &[f32]| -> Vec<f64> {
         query.iter().zip(key).map(|(&q, &k)| f64::from(q) * f64::from(k) * f64::from(scale)).collect()
     };
@@ -148,7 +156,9 @@ pub(super) fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]], scale
         .zip(losses)
         .map(|(key, loss)| {
             let sum = sum(&products(key));
-            let error = sum.error + 4.0 * EPSILON * (sum.value.abs() + loss.abs());
+            let error = sum.error
+                + 4.0 * EPSILON * (sum.value.abs() + loss.abs())
+                + steps.of_a_score(query, key) * f64::from(scale);
             Bounded { value: sum.value - loss, error }
         })
         .collect();
@@ -158,15 +168,57 @@ pub(super) fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]], scale
     let total: f64 = weights.iter().sum();
     // The difference of two scores is an exponent; the exponential, the sum that divides and the sum over the values round on
     // their own.
-    let relative = (2.0 * off).exp_m1() + (2.0 * keys.len() as f64 + 16.0) * EPSILON;
+    let relative = (2.0 * off).exp_m1() + (2.0 * keys.len() as f64 + 16.0) * EPSILON + steps.exponential;
     (0..values.first().map_or(0, |value| value.len()))
         .map(|column| {
             let terms = values.iter().zip(&weights).map(|(value, weight)| weight / total * f64::from(value[column]));
             let (value, magnitude) = terms.fold((0.0, 0.0), |(sum, all), term| (sum + term, all + term.abs()));
+            let all: f64 = values.iter().map(|value| f64::from(value[column].abs()) + steps.value).sum();
+            let error = steps.value + all * steps.weight_of(total) / total;
             // Once for the weight itself and once for the sum of weights.
-            Bounded { value, error: 2.0 * relative * magnitude + UNDERFLOW }
+            Bounded { value, error: 2.0 * relative * magnitude + error + UNDERFLOW }
         })
         .collect()
+}
+
+/// What attention loses where it multiplies codes, at most: half a step of each, or all zero.
+#[derive(Default)]
+struct CodeSteps {
+    query: f64,
+    key: f64,
+    value: f64,
+    /// Of the sum of weights.
+    weight: f64,
+    /// The relative error of a rough exponential.
+    exponential: f64,
+}
+
+impl CodeSteps {
+    fn new(query: &[f32], keys: &[&[f32]], values: &[&[f32]]) -> Self {
+        let largest = |rows: &[&[f32]]| {
+            rows.iter().flat_map(|row| row.iter()).fold(0.0, |largest: f64, &x| largest.max(f64::from(x.abs())))
+        };
+        // As many as a sum of products leaves room for.
+        let codes = ((2f64.powi(31) / query.len() as f64).sqrt() - 2.0).min(32_766.0);
+        CodeSteps {
+            query: 0.51 * largest(&[query]) / codes,
+            key: 0.51 * largest(keys) / codes,
+            value: 0.51 * largest(values) / 16_000.0,
+            weight: 0.51,
+            exponential: 1e-5,
+        }
+    }
+
+    /// Of a product of a query and a key.
+    fn of_a_score(&self, query: &[f32], key: &[f32]) -> f64 {
+        let sum = |row: &[f32]| row.iter().map(|x| f64::from(x.abs())).sum::<f64>();
+        sum(query) * self.key + sum(key) * self.query + query.len() as f64 * self.query * self.key
+    }
+
+    /// Of a weight, the largest of which is 1: the codes of all add up to 2^17 at most.
+    fn weight_of(&self, total: f64) -> f64 {
+        self.weight / (2f64.powi(17) / total).min(32_767.0)
+    }
 }
 
 #[cfg(test)]
@@ -200,7 +252,7 @@ mod tests {
         // Equal scores: the mean of the values. One that is larger by ln 3: three quarters of it.
         let values = [&[1.0f32, 0.0][..], &[3.0, 8.0]];
         let of = |keys: &[&[f32]]| {
-            attention(&[1.0], keys, &values, 1.0, &[0.0, 0.0]).iter().map(|b| b.value).collect::<Vec<_>>()
+            attention(&[1.0], keys, &values, (1.0, false), &[0.0, 0.0]).iter().map(|b| b.value).collect::<Vec<_>>()
         };
         assert_eq!(of(&[&[5.0], &[5.0]]), [2.0, 4.0]);
         let gathered = of(&[&[0.0], &[3f32.ln()]]);

@@ -88,6 +88,11 @@ impl Linear {
         self.outputs
     }
 
+    /// Whether the weights are quantised, so that rows are too before they are multiplied.
+    pub fn is_quantized(&self) -> bool {
+        matches!(self.panels, Panels::Quantized(_) | Panels::Blocks(_))
+    }
+
     /// Bytes of memory that the packed weights take.
     pub fn bytes(&self) -> usize {
         let weights = match &self.panels {

@@ -221,6 +221,11 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn load_i16_pairs(from: *const i16) -> Self::I16 {
+        // SAFETY: thirty-two readable values, AVX2 present.
+        unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(16).cast())] }
+    }
+    #[inline(always)]
     unsafe fn splat_pair(from: *const i16) -> __m256i {
         // SAFETY: two readable values, AVX2 present.
         unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }

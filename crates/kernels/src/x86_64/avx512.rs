@@ -33,6 +33,7 @@ unsafe impl Simd for Avx512 {
     type Pair = __m512i;
 
     const STRIP: usize = 4;
+    const FAST_PAIRS: bool = true;
 
     #[inline(always)]
     unsafe fn prefetch(from: *const u8) {
@@ -202,9 +203,31 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn split(x: __m512) -> (__m512, __m512) {
+        // SAFETY: AVX-512 present.
+        unsafe {
+            let rest = _mm512_reduce_ps::<0>(x);
+            (rest, _mm512_sub_ps(x, rest))
+        }
+    }
+    #[inline(always)]
+    unsafe fn scale_by_power(a: __m512, n: __m512) -> __m512 {
+        // SAFETY: AVX-512 present.
+        unsafe { _mm512_scalef_ps(a, n) }
+    }
+
+    #[inline(always)]
     unsafe fn store_rounded_i16(to: *mut i16, value: __m512) {
         // SAFETY: room for sixteen values, AVX-512 present.
         unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(value))) }
+    }
+    #[inline(always)]
+    unsafe fn store_rounded_pairs(to: *mut i16, first: __m512, second: __m512) {
+        // SAFETY: room for thirty-two values, AVX-512 present. A lane takes the low half of either code.
+        unsafe {
+            let (first, second) = (_mm512_cvtps_epi32(first), _mm512_slli_epi32::<16>(_mm512_cvtps_epi32(second)));
+            _mm512_storeu_si512(to.cast(), _mm512_mask_blend_epi16(0xAAAA_AAAA, first, second));
+        }
     }
     #[inline(always)]
     unsafe fn splat_i32(value: i32) -> __m512i {
@@ -222,14 +245,19 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(from.cast())) }
     }
     #[inline(always)]
+    unsafe fn load_i16_pairs(from: *const i16) -> __m512i {
+        // SAFETY: thirty-two readable values, AVX-512 present.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[inline(always)]
     unsafe fn splat_pair(from: *const i16) -> __m512i {
         // SAFETY: two readable values, AVX-512 present.
         unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }
     #[inline(always)]
     unsafe fn dot_pairs(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
-        // SAFETY: AVX-512 present.
-        unsafe { _mm512_add_epi32(sum, _mm512_madd_epi16(a, b)) }
+        // SAFETY: VNNI present.
+        unsafe { _mm512_dpwssd_epi32(sum, a, b) }
     }
 }
 

@@ -153,11 +153,7 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
     let layer = |index: usize| -> Result<Layer, Error> {
         let name = |part: &str| format!("blk.{index}.{part}");
         Ok(Layer {
-            attention: Attention {
-                projection: weights.query_key_value(index, hidden, &heads)?,
-                heads: heads.clone(),
-                norm: None,
-            },
+            attention: Attention::new(weights.query_key_value(index, hidden, &heads)?, &heads, None),
             attention_output: weights.linear(&name("attn_output"), hidden, hidden)?,
             attention_norm: weights.norm(&name("attn_output_norm"), hidden, epsilon)?,
             feed_forward: FeedForward::Plain {

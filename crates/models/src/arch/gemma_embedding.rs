@@ -167,14 +167,14 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
         Ok(Layer {
             in_window: in_window[index],
             attention_norm: norm("attn_norm", hidden)?,
-            attention: Attention {
-                projection: weights.query_key_value(index, hidden, &heads)?,
-                heads: heads.clone(),
-                norm: Some(QueryKeyNorm::RmsOfHeads {
+            attention: Attention::new(
+                weights.query_key_value(index, hidden, &heads)?,
+                &heads,
+                Some(QueryKeyNorm::RmsOfHeads {
                     query: norm("attn_q_norm", heads.dim)?,
                     key: norm("attn_k_norm", heads.dim)?,
                 }),
-            },
+            ),
             attention_output: weights.linear(&name("attn_output"), heads.queries().len(), hidden)?,
             after_attention_norm: norm("post_attention_norm", hidden)?,
             feed_forward_norm: norm("ffn_norm", hidden)?,

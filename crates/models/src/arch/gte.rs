@@ -87,7 +87,7 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
     let rotary = encoder::rotary(settings, "rope.freq_base", &heads, sizes.positions)?;
     let attention = |layer: usize| {
         let projection = weights.query_key_value(layer, sizes.hidden, &heads)?;
-        Ok(Attention { projection, heads: heads.clone(), norm: None })
+        Ok(Attention::new(projection, &heads, None))
     };
     let feed_forward = |layer: usize| {
         let shape = (sizes.hidden, sizes.feed_forward);

@@ -83,7 +83,7 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
             (Some(_), None) => weights.norm(&format!("blk.{layer}.attn_k_norm"), hidden, epsilon).map(|_| None)?,
             (None, Some(_)) => weights.norm(&format!("blk.{layer}.attn_q_norm"), hidden, epsilon).map(|_| None)?,
         };
-        Ok(Attention { projection: weights.query_key_value(layer, hidden, &heads)?, heads: heads.clone(), norm })
+        Ok(Attention::new(weights.query_key_value(layer, hidden, &heads)?, &heads, norm))
     };
     let feed_forward = |layer: usize| {
         let name = |part: &str| format!("blk.{layer}.{part}");

@@ -63,7 +63,7 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
     let rotary = encoder::rotary(settings, "rope.freq_base", &heads, sizes.positions)?;
     let attention = |layer: usize| {
         let projection = weights.query_key_value(layer, hidden, &heads)?;
-        Ok(Attention { projection, heads: heads.clone(), norm: None })
+        Ok(Attention::new(projection, &heads, None))
     };
     let feed_forward = |layer: usize| {
         Ok(Inner::FeedForward(FeedForward::Plain {

@@ -199,11 +199,7 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
                 0 => weights.norm_if_present(&attention_norm, hidden, epsilon)?,
                 _ => Some(weights.norm(&attention_norm, hidden, epsilon)?),
             },
-            attention: Attention {
-                projection: weights.query_key_value(index, hidden, &heads)?,
-                heads: heads.clone(),
-                norm: None,
-            },
+            attention: Attention::new(weights.query_key_value(index, hidden, &heads)?, &heads, None),
             attention_output: weights.linear(&name("attn_output"), hidden, hidden)?,
             feed_forward_norm: weights.norm(&name("ffn_norm"), hidden, epsilon)?,
             feed_forward: FeedForward::gated_in_one(

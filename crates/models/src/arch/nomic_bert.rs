@@ -157,7 +157,7 @@ fn load_with(
     let rotary = encoder::rotary(settings, "rope.freq_base", &heads, sizes.positions)?;
     let attention = |layer: usize| {
         let projection = weights.query_key_value(layer, sizes.hidden, &heads)?;
-        Ok(Attention { projection, heads: heads.clone(), norm: None })
+        Ok(Attention::new(projection, &heads, None))
     };
     let encoder =
         Encoder::load(settings, weights, &sizes, Some(rotary), attention, |layer| feed_forward(&sizes, layer))?;

@@ -30,6 +30,10 @@ impl Adapted {
         Adapted { base, tasks }
     }
 
+    pub(crate) fn is_quantized(&self) -> bool {
+        self.base.is_quantized()
+    }
+
     pub(crate) fn outputs(&self) -> usize {
         self.base.outputs()
     }

@@ -9,8 +9,8 @@ use crate::pass::{Cache, Pass};
 pub(crate) struct Attention {
     /// To queries, keys and values, one after the other.
     pub(crate) projection: Adapted,
-    pub(crate) heads: Heads,
-    pub(crate) norm: Option<QueryKeyNorm>,
+    heads: Heads,
+    norm: Option<QueryKeyNorm>,
 }
 
 /// A norm of queries and of keys, before positions turn them.
@@ -22,6 +22,11 @@ pub(crate) enum QueryKeyNorm {
 }
 
 impl Attention {
+    pub(crate) fn new(projection: Adapted, heads: &Heads, norm: Option<QueryKeyNorm>) -> Self {
+        let heads = heads.clone().coded(projection.is_quantized());
+        Attention { projection, heads, norm }
+    }
+
     /// Layer `layer` of a pass: what each of `rows` gathers, its heads side by side, from the tokens that `mask` lets it see.
     ///
     /// Keys and values are computed for all tokens of `x`, queries for `rows` alone.

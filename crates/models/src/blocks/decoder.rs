@@ -209,11 +209,7 @@ pub(crate) fn load(
         };
         Ok(Layer {
             attention_norm: weights.norm(&name("attn_norm"), hidden, epsilon)?,
-            attention: Attention {
-                projection: weights.query_key_value(index, hidden, &heads)?,
-                heads: heads.clone(),
-                norm,
-            },
+            attention: Attention::new(weights.query_key_value(index, hidden, &heads)?, &heads, norm),
             attention_output: weights.linear(&name("attn_output"), heads.queries().len(), hidden)?,
             feed_forward_norm: weights.norm(&name("ffn_norm"), hidden, epsilon)?,
             feed_forward: FeedForward::Gated {
