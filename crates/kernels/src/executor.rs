@@ -13,6 +13,7 @@ use crate::buffer::{AlignedBuffer, Matrix};
 use crate::generic::block_product::QuantizedBlock;
 use crate::generic::gemm_float::GemmFloat;
 use crate::generic::gemm_q8::GemmQ8;
+use crate::generic::quantize::QuantizeRows;
 use crate::generic::store::{Epilogue, Output};
 use crate::kernels::Kernels;
 use crate::pooling::{self, Pooling, Rows};
@@ -449,10 +450,18 @@ impl Executor {
 
 /// Writes rows of `x` as codes, `blocks` blocks of 32 to a row.
 fn quantize(kernels: &Kernels, x: &Matrix, rows: Range<usize>, blocks: usize, codes: Shared<QuantizedBlock>) {
-    for row in rows {
-        // SAFETY: the codes have `blocks` blocks of 32 columns for each row, and the calling job alone writes those of its rows.
-        unsafe { (kernels.quantize)(x.row(row).as_ptr(), x.columns(), codes.get().add(row * blocks)) };
+    if rows.is_empty() {
+        return;
     }
+    let args = QuantizeRows {
+        values: x.row(rows.start).as_ptr(),
+        stride: x.stride(),
+        rows: rows.len(),
+        blocks,
+        to: codes.get().wrapping_add(rows.start * blocks),
+    };
+    // SAFETY: the codes have `blocks` blocks of 32 columns for each row, and the calling job alone writes those of its rows.
+    unsafe { (kernels.quantize)(&args) };
 }
 
 /// Where a linear layer writes.

@@ -1,10 +1,10 @@
 //! The table of entry points that an instruction set fills.
 
 use crate::generic::attention::AttentionJob;
-use crate::generic::block_product::QuantizedBlock;
 use crate::generic::dot::DotRows;
 use crate::generic::gemm_float::GemmFloat;
 use crate::generic::gemm_q8::GemmQ8;
+use crate::generic::quantize::QuantizeRows;
 use crate::generic::rotary::RotaryRow;
 use crate::weights::quantized::Layout;
 use crate::weights::{BlockPanels, WeightType};
@@ -27,7 +27,7 @@ pub(crate) struct Kernels {
     pub(crate) gemm_f16: unsafe fn(&GemmFloat<half::f16>),
     pub(crate) gemm_bf16: unsafe fn(&GemmFloat<half::bf16>),
     /// Rows that the product of a block's codes is right for are those that this quantised.
-    pub(crate) quantize: unsafe fn(row: *const f32, columns: usize, blocks: *mut QuantizedBlock),
+    pub(crate) quantize: unsafe fn(&QuantizeRows),
     pub(crate) layer_norm: unsafe fn(row: *mut f32, columns: usize, weight: *const f32, bias: *const f32, epsilon: f32),
     pub(crate) rms_norm: unsafe fn(row: *mut f32, columns: usize, weight: *const f32, epsilon: f32),
     pub(crate) add_decoded: unsafe fn(ty: WeightType, bytes: *const u8, columns: usize, out: *mut f32),
@@ -59,7 +59,7 @@ pub(crate) struct Kernels {
 macro_rules! kernel_table {
     ($simd:ty, $product:ty, $isa:expr $(, $(#[$attribute:meta])*)?) => {
         use crate::generic::{
-            attention::AttentionJob, block_product::QuantizedBlock, dot::DotRows, gemm_float::GemmFloat, gemm_q8::GemmQ8,
+            attention::AttentionJob, dot::DotRows, gemm_float::GemmFloat, gemm_q8::GemmQ8, quantize::QuantizeRows,
             rotary::RotaryRow,
         };
 
@@ -95,9 +95,9 @@ macro_rules! kernel_table {
             unsafe { crate::generic::gemm_float::gemm::<$simd, half::bf16>(args) }
         }
         $($(#[$attribute])*)?
-        unsafe fn quantize(row: *const f32, columns: usize, blocks: *mut QuantizedBlock) {
+        unsafe fn quantize(args: &QuantizeRows) {
             // SAFETY: passed on from the caller, compiled for the instruction set.
-            unsafe { crate::generic::quantize::quantize::<$simd, $product>(row, columns, blocks) }
+            unsafe { crate::generic::quantize::quantize::<$simd, $product>(args) }
         }
         $($(#[$attribute])*)?
         unsafe fn layer_norm(row: *mut f32, columns: usize, weight: *const f32, bias: *const f32, epsilon: f32) {

@@ -63,7 +63,7 @@
 //! the fly, the sum inside a block is exact in integers, and blocks are added in `f32`; that is the precision that the
 //! weights' own blocks have, and what llama.cpp computes with, but for two things: the scales of rows stay `f32`, and a block
 //! whose largest value is more than 2.5 times the mean of its row's other blocks' takes codes of 13 bits instead of 8. It
-//! costs a second product for some five blocks in a hundred, and most of the error that quantising rows would add.
+//! costs a second product for some three blocks in a hundred, and most of the error that quantising rows would add.
 //!
 //! With [`Heads::coded`], which is for models of such weights, attention under [`Mask::Full`] among 32 to 1024 tokens multiplies whole
 //! numbers too, where an instruction set does that faster (AVX-512 VNNI): queries, keys and values in 12 to 15 bits, weights in as many of 16 as their

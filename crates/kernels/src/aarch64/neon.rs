@@ -227,6 +227,20 @@ unsafe impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn lanes_greater(a: Self::F32, b: Self::F32) -> u32 {
+        // SAFETY: NEON present. Each lane keeps the bit of its place, and a sum is all of them.
+        unsafe {
+            let greater = quarters!(|a, b| vcgtq_f32(a, b));
+            let mut all = 0;
+            for (quarter, greater) in greater.into_iter().enumerate() {
+                let bits = vandq_u32(greater, vld1q_u32([1, 2, 4, 8].as_ptr()));
+                all |= vaddvq_u32(bits) << (4 * quarter);
+            }
+            all
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store_rounded_i16(to: *mut i16, value: Self::F32) {
         // SAFETY: room for sixteen values, NEON present.
         unsafe {

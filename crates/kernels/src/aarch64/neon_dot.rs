@@ -5,8 +5,8 @@
 use std::arch::{aarch64::*, asm};
 
 use super::neon::{Neon, quarters};
-use crate::generic::block_product::SplitCodes;
 use crate::generic::simd::ByteDot;
+use crate::generic::split_codes::SplitCodes;
 
 pub(crate) struct NeonDot;
 
@@ -37,14 +37,6 @@ unsafe impl ByteDot<Neon> for NeonDot {
     unsafe fn dot_fours(sum: [int32x4_t; 4], a: Self::Bytes, b: int32x2_t) -> [int32x4_t; 4] {
         // SAFETY: `dotprod` present.
         unsafe { quarters!(|sum, a| sdot(sum, a, b)) }
-    }
-    #[inline(always)]
-    unsafe fn shift_and_add(sum: [int32x4_t; 4], bits: u32, addend: i32) -> [int32x4_t; 4] {
-        // SAFETY: NEON present.
-        unsafe {
-            let (bits, addend) = (vdupq_n_s32(bits as i32), vdupq_n_s32(addend));
-            quarters!(|sum| vaddq_s32(vshlq_s32(sum, bits), addend))
-        }
     }
 }
 

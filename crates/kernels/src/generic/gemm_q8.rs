@@ -5,11 +5,10 @@
 
 use std::hint::black_box;
 use std::ops::Range;
-use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::Simd;
 use super::block_product::{BlockProduct, QuantizedBlock};
-use super::simd::for_panel_strips;
+use super::simd::{LANES, for_panel_strips};
 use super::store::Output;
 use crate::weights::quantized::{RECORD_BYTES, SCALES_BYTES};
 
@@ -29,7 +28,7 @@ pub(crate) struct GemmQ8 {
 
 /// Blocks of K, times the panels of a strip, that all rows are multiplied with before the next are taken: so few that the
 /// weights stay in the first-level cache from one tile of rows to the next. Sums of parts are added in their order, for every
-/// shape of tile.
+/// shape of tile. A multiple of [`LANES`] for every strip, as [`BlockProduct::add_low_parts`] wants it.
 const BLOCKS_OF_A_PART: usize = 64;
 
 /// # Safety
@@ -41,6 +40,7 @@ pub(crate) unsafe fn gemm<S: Simd, B: BlockProduct<S>>(args: &GemmQ8) {
         for_panel_strips!(S, 0..args.panels, |panel, PANELS| {
             let weights: [*const u8; PANELS] =
                 std::array::from_fn(|p| args.weights.add((panel + p) * args.blocks * RECORD_BYTES));
+            const { assert!((BLOCKS_OF_A_PART / S::STRIP).is_multiple_of(LANES)) };
             let blocks_of_a_part =
                 if args.out.takes_parts() { BLOCKS_OF_A_PART / S::STRIP } else { args.blocks.max(1) };
             // A layer without inputs still has a bias.
@@ -86,7 +86,7 @@ unsafe fn tile<S: Simd, B: BlockProduct<S>, const ROWS: usize, const PANELS: usi
         let mut sums = [[S::splat(0.0); PANELS]; ROWS];
         // In memory by a pointer that the compiler cannot see through, or else where the compiler likes.
         let sums = if B::CROWDED && ROWS == 3 { &mut *black_box(&raw mut sums) } else { &mut sums };
-        for block in blocks {
+        for block in blocks.clone() {
             let (mut rows, mut records) = (rows, weights);
             for row in &mut rows {
                 *row = row.add(block);
@@ -99,17 +99,16 @@ unsafe fn tile<S: Simd, B: BlockProduct<S>, const ROWS: usize, const PANELS: usi
                     prefetch::<S>(record.wrapping_add(PANELS * args.blocks * RECORD_BYTES));
                 }
             }
-            let products = B::product::<ROWS, PANELS>(rows, records);
-            // Loads of scales stay behind the products: before them they would take registers from the sums.
-            compiler_fence(Ordering::SeqCst);
-            for p in 0..PANELS {
-                let weight_scale = S::load(records[p].sub(SCALES_BYTES).cast());
-                for r in 0..ROWS {
-                    let scale = S::mul(weight_scale, S::splat((*rows[r]).scale));
-                    sums[r][p] = S::mul_add(S::to_f32(products[r][p]), scale, sums[r][p]);
-                }
-            }
+            B::add_products::<ROWS, PANELS>(sums, rows, records);
         }
+        let (mut rows, mut records) = (rows, weights);
+        for row in &mut rows {
+            *row = row.add(blocks.start);
+        }
+        for record in &mut records {
+            *record = record.add(blocks.start * RECORD_BYTES);
+        }
+        B::add_low_parts::<ROWS, PANELS>(sums, rows, records, blocks.len());
         for (r, sums) in sums.iter().enumerate() {
             for (p, &sum) in sums.iter().enumerate() {
                 out.store::<S>(row + r, p, sum);

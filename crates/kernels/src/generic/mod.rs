@@ -22,6 +22,7 @@ pub(crate) mod rotary;
 pub(crate) mod rows;
 pub(crate) mod simd;
 mod softmax;
+pub(crate) mod split_codes;
 pub(crate) mod store;
 
 pub(crate) use simd::Simd;

@@ -134,6 +134,11 @@ unsafe impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn lanes_greater(a: Self::F32, b: Self::F32) -> u32 {
+        (0..LANES).map(|lane| u32::from(a[lane] > b[lane]) << lane).sum()
+    }
+
+    #[inline(always)]
     unsafe fn store_rounded_i16(to: *mut i16, value: Self::F32) {
         // SAFETY: the caller gives room for sixteen values.
         unsafe { to.cast::<[i16; LANES]>().write_unaligned(value.map(|value| value.round_ties_even() as i16)) }
@@ -191,10 +196,6 @@ unsafe impl ByteDot<Portable> for Portable {
             let products = (0..4).map(|i| i32::from(a[4 * lane + i]) * i32::from(b[i]));
             sum[lane] + products.sum::<i32>()
         })
-    }
-    #[inline(always)]
-    unsafe fn shift_and_add(sum: [i32; LANES], bits: u32, addend: i32) -> [i32; LANES] {
-        sum.map(|sum| (sum << bits) + addend)
     }
 }
 

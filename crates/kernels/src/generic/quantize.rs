@@ -9,7 +9,19 @@ use crate::weights::quantized::BLOCK;
 /// values: with coarse codes the error of its values would stand out of the row's as much.
 const FINE_ABOVE: f32 = 2.5;
 
-/// Quantises a row to symmetric codes with one scale per 32 values: `scale = max|x| / largest code`, codes rounded to
+/// Rows to quantise, and where to.
+pub(crate) struct QuantizeRows {
+    /// The first row; rows are `stride` values apart.
+    pub(crate) values: *const f32,
+    pub(crate) stride: usize,
+    pub(crate) rows: usize,
+    /// Blocks of a row.
+    pub(crate) blocks: usize,
+    /// The first row's first block; those of the next row follow.
+    pub(crate) to: *mut QuantizedBlock,
+}
+
+/// Quantises each row to symmetric codes with one scale per 32 values: `scale = max|x| / largest code`, codes rounded to
 /// nearest, ties to even, up to [`COARSE_CODE`] in most blocks and [`FINE_CODE`] in those that stand out. A block of
 /// zeros has scale 0, and so has one whose largest value is so small (4.8e-35) that its reciprocal could overflow. The
 /// scale of a block with a NaN is NaN, with an infinity infinite, so that neither is lost in a product; the codes of
@@ -18,29 +30,47 @@ const FINE_ABOVE: f32 = 2.5;
 /// Codes and scales are the same on every instruction set.
 ///
 /// # Safety
-/// The instruction set must be present; `row` must have `columns` values, a multiple of 32, and `blocks` be writable for
-/// each 32 of them.
+/// The instruction set must be present; rows and blocks must be as many as `args` says.
 #[inline(always)]
-pub(crate) unsafe fn quantize<S: Simd, B: BlockProduct<S>>(
-    row: *const f32,
-    columns: usize,
-    blocks: *mut QuantizedBlock,
-) {
-    let row = Row { values: row, blocks, count: columns / BLOCK };
+pub(crate) unsafe fn quantize<S: Simd, B: BlockProduct<S>>(args: &QuantizeRows) {
+    let fours = args.rows / ROWS * ROWS;
     // SAFETY: passed on from the caller.
     unsafe {
-        let total = row.keep_largest::<S>();
-        for first in (0..row.count).step_by(LANES) {
-            let scales = row.scales::<S>(first, total);
-            let end = row.count.min(first + LANES);
-            let mut block = first;
-            while block + 4 <= end {
-                row.store::<S, B>([block, block + 1, block + 2, block + 3], &scales);
-                block += 4;
+        for row in (0..fours).step_by(ROWS) {
+            quantize_rows::<S, B, ROWS>(args, row);
+        }
+        for row in fours..args.rows {
+            quantize_rows::<S, B, 1>(args, row);
+        }
+    }
+}
+
+/// Rows that are quantised side by side: each waits for its largest values and for two divisions, and others do not.
+const ROWS: usize = 4;
+
+/// Quantises `ROWS` rows from `row` on.
+///
+/// # Safety
+/// As for [`quantize`], with rows that there are.
+#[inline(always)]
+unsafe fn quantize_rows<S: Simd, B: BlockProduct<S>, const ROWS: usize>(args: &QuantizeRows, row: usize) {
+    let count = args.blocks;
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let mut rows = [Row { values: args.values, blocks: args.to, count }; ROWS];
+        let mut totals = [0.0; ROWS];
+        for r in 0..ROWS {
+            rows[r].values = args.values.add((row + r) * args.stride);
+            rows[r].blocks = args.to.add((row + r) * count);
+            totals[r] = rows[r].keep_largest::<S>();
+        }
+        for first in (0..count).step_by(LANES) {
+            let mut scales = [Scales { scales: [0.0; LANES], to_code: [0.0; LANES], fine: 0 }; ROWS];
+            for r in 0..ROWS {
+                scales[r] = rows[r].scales::<S>(first, totals[r]);
             }
-            while block < end {
-                row.store::<S, B>([block; 4], &scales);
-                block += 1;
+            for r in 0..ROWS {
+                rows[r].store_all::<S, B>(first, &scales[r]);
             }
         }
     }
@@ -56,13 +86,14 @@ struct Row {
 }
 
 /// What sixteen blocks, from one whose number is a multiple of that on, are quantised with.
+#[derive(Clone, Copy)]
 struct Scales {
-    /// The largest code.
-    ends: [f32; LANES],
-    /// The factor from a value to its code.
-    to_code: [f32; LANES],
     /// The factor from a code to its value.
     scales: [f32; LANES],
+    /// The factor from a value to its code.
+    to_code: [f32; LANES],
+    /// Which are fine, a bit for each.
+    fine: u32,
 }
 
 impl Row {
@@ -73,40 +104,38 @@ impl Row {
     #[inline(always)]
     unsafe fn keep_largest<S: Simd>(self) -> f32 {
         let mut totals = [0.0; 4];
-        let mut block = 0;
+        let fours = self.count / 4 * 4;
         // SAFETY: blocks are below the count.
         unsafe {
-            while block + 4 <= self.count {
-                let largest = self.keep_largest_of::<S>([block, block + 1, block + 2, block + 3]);
+            for block in (0..fours).step_by(4) {
+                let largest = self.keep_largest_of::<S, 4>(block);
                 for (total, largest) in totals.iter_mut().zip(largest) {
                     *total += largest;
                 }
-                block += 4;
             }
-            while block < self.count {
-                totals[block % 4] += self.keep_largest_of::<S>([block; 4])[0];
-                block += 1;
+            for block in fours..self.count {
+                totals[block % 4] += self.keep_largest_of::<S, 1>(block)[0];
             }
         }
         (totals[0] + totals[1]) + (totals[2] + totals[3])
     }
 
-    /// The same for four blocks; returns the largest values.
+    /// The same for `COUNT` blocks; returns the largest values.
     ///
     /// # Safety
     /// As for [`quantize`], with blocks below the count.
     #[inline(always)]
-    unsafe fn keep_largest_of<S: Simd>(self, blocks: [usize; 4]) -> [f32; 4] {
+    unsafe fn keep_largest_of<S: Simd, const COUNT: usize>(self, block: usize) -> [f32; 4] {
         // SAFETY: as the caller promises.
         unsafe {
             let mut magnitudes = [S::splat(0.0); 4];
             for i in 0..4 {
-                let [a, b] = self.values_of::<S>(blocks[i]);
+                let [a, b] = self.values_of::<S>(block + i % COUNT);
                 magnitudes[i] = S::max_magnitude(S::max_magnitude(magnitudes[i], a), b);
             }
             let largest = S::max_lane_magnitudes(magnitudes);
-            for (block, largest) in blocks.into_iter().zip(largest) {
-                (*self.blocks.add(block)).scale = largest;
+            for i in 0..COUNT {
+                (*self.blocks.add(block + i)).scale = largest[i];
             }
             largest
         }
@@ -122,7 +151,7 @@ impl Row {
         // The reciprocal of anything smaller, times the largest code, could overflow.
         const SMALLEST: f32 = (FINE_CODE + 1.0) * f32::MIN_POSITIVE;
         let mut largest = [0.0; LANES];
-        let mut scales = Scales { ends: [0.0; LANES], to_code: [0.0; LANES], scales: [0.0; LANES] };
+        let mut scales = Scales { scales: [0.0; LANES], to_code: [0.0; LANES], fine: 0 };
         // SAFETY: blocks are below the count.
         unsafe {
             for (block, largest) in (first..self.count).zip(&mut largest) {
@@ -135,36 +164,76 @@ impl Row {
             let end = S::where_greater(as_many, others, S::splat(FINE_CODE), S::splat(COARSE_CODE));
             let to_code = S::where_greater(smallest, largest, zero, S::div(end, largest));
             let scale = S::where_greater(smallest, largest, zero, S::div(largest, end));
-            S::store(scales.ends.as_mut_ptr(), end);
-            S::store(scales.to_code.as_mut_ptr(), to_code);
             S::store(scales.scales.as_mut_ptr(), scale);
+            S::store(scales.to_code.as_mut_ptr(), to_code);
+            scales.fine = S::lanes_greater(end, S::splat(COARSE_CODE));
         }
         scales
     }
 
-    /// Writes the codes and the scales of blocks among the sixteen of `scales`.
+    /// Writes the codes and the scales of the sixteen blocks from `first`, or as many as there are.
+    ///
+    /// # Safety
+    /// As for [`quantize`], with `first` below the count.
+    #[inline(always)]
+    unsafe fn store_all<S: Simd, B: BlockProduct<S>>(self, first: usize, scales: &Scales) {
+        let count = LANES.min(self.count - first);
+        let fours = count / 4 * 4;
+        // SAFETY: blocks are below the count.
+        unsafe {
+            for place in (0..fours).step_by(4) {
+                self.store::<S, B, 4>(first, place, scales);
+            }
+            for place in fours..count {
+                self.store::<S, B, 1>(first, place, scales);
+            }
+            self.store_fine::<S, B>(first, scales);
+        }
+    }
+
+    /// Writes the codes and the scales of the `COUNT` blocks that are from the place `place` on among the sixteen from `first`, as if they
+    /// were coarse.
     ///
     /// # Safety
     /// As for [`quantize`], with blocks below the count.
     #[inline(always)]
-    unsafe fn store<S: Simd, B: BlockProduct<S>>(self, blocks: [usize; 4], scales: &Scales) {
-        let place = blocks.map(|block| block % LANES);
-        let to = blocks.map(|block| self.blocks.wrapping_add(block));
+    unsafe fn store<S: Simd, B: BlockProduct<S>, const COUNT: usize>(
+        self,
+        first: usize,
+        place: usize,
+        scales: &Scales,
+    ) {
         // SAFETY: as the caller promises.
         unsafe {
+            let to = self.blocks.add(first + place);
             let mut codes = [[S::splat(0.0); BLOCK / LANES]; 4];
+            let mut kept = [0.0; 4];
             for i in 0..4 {
-                codes[i] = self.codes_of::<S>(blocks[i], scales.to_code[place[i]]);
+                codes[i] = self.codes_of::<S>(first + place + i % COUNT, scales.to_code[place + i % COUNT]);
+                kept[i] = scales.scales[place + i % COUNT];
             }
-            B::store_codes(to, codes);
-            for i in 0..4 {
-                (*to[i]).scale = scales.scales[place[i]];
+            B::store_codes([to, to.add(1 % COUNT), to.add(2 % COUNT), to.add(3 % COUNT)], codes, kept);
+            for i in 0..COUNT {
+                (*to.add(i)).scale = kept[i];
             }
-            for i in 0..4 {
-                if scales.ends[place[i]] > COARSE_CODE {
-                    // Anew: kept for this, they would take registers.
-                    B::store_fine_codes(to[i], self.codes_of::<S>(blocks[i], scales.to_code[place[i]]));
-                }
+        }
+    }
+
+    /// Writes the codes of the blocks that are fine among the sixteen from `first`, and which those are.
+    ///
+    /// # Safety
+    /// As for [`quantize`], with `first` below the count.
+    #[inline(always)]
+    unsafe fn store_fine<S: Simd, B: BlockProduct<S>>(self, first: usize, scales: &Scales) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            (*self.blocks.add(first)).fine = scales.fine;
+            let mut fine = scales.fine;
+            while fine != 0 {
+                let place = fine.trailing_zeros() as usize % LANES;
+                fine &= fine - 1;
+                let codes = self.codes_of::<S>(first + place, scales.to_code[place]);
+                B::store_fine_codes(self.blocks.add(first + place), codes, scales.scales[place]);
             }
         }
     }
@@ -205,9 +274,16 @@ mod tests {
 
     fn quantized(isa: Isa, row: &[f32]) -> (Vec<i32>, Vec<f32>) {
         let mut blocks = vec![EMPTY; row.len() / BLOCK];
+        let args = QuantizeRows {
+            values: row.as_ptr(),
+            stride: row.len(),
+            rows: 1,
+            blocks: blocks.len(),
+            to: blocks.as_mut_ptr(),
+        };
         // SAFETY: `kernels` has checked the instruction set; there is a block for each 32 values.
-        unsafe { (isa.kernels().quantize)(row.as_ptr(), row.len(), blocks.as_mut_ptr()) };
-        (blocks.iter().flat_map(|block| codes(isa, block)).collect(), blocks.iter().map(|block| block.scale).collect())
+        unsafe { (isa.kernels().quantize)(&args) };
+        (codes(isa, &blocks), blocks.iter().map(|block| block.scale).collect())
     }
 
     /// One value at a time, from the definition.

@@ -97,6 +97,8 @@ pub(crate) unsafe trait Simd: Copy {
             Self::mul(a, Self::low_bits_to_exponent(shifted))
         }
     }
+    /// A bit for each lane, the first in the lowest: whether `a` is larger than `b`.
+    unsafe fn lanes_greater(a: Self::F32, b: Self::F32) -> u32;
 
     /// Rounds to the nearest integers (ties to even) and writes them as `i16`.
     unsafe fn store_rounded_i16(to: *mut i16, value: Self::F32);
@@ -146,9 +148,6 @@ pub(crate) unsafe trait ByteDot<S: Simd> {
     unsafe fn splat_four(from: *const u8) -> Self::Four;
     /// `sum[i]` plus the four products of lane `i`, of what `load` has read with signed bytes; exact while the sum fits.
     unsafe fn dot_fours(sum: S::I32, a: Self::Bytes, b: Self::Four) -> S::I32;
-    /// `sum * 2^bits + addend` in every lane.
-    unsafe fn shift_and_add(sum: S::I32, bits: u32, addend: i32) -> S::I32;
-
     /// Rounds the values of four blocks to the nearest integers (ties to even), writes them as signed bytes and returns the sum of each
     /// block, exact where all of it are bytes; what is written and returned for others means nothing.
     #[inline(always)]

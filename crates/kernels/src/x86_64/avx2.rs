@@ -194,6 +194,15 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn lanes_greater(a: Self::F32, b: Self::F32) -> u32 {
+        // SAFETY: AVX2 present.
+        unsafe {
+            let [low, high] = halves!(|a, b| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b)));
+            (low | high << 8).cast_unsigned()
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store_rounded_i16(to: *mut i16, value: Self::F32) {
         // SAFETY: room for sixteen values, AVX2 present. The pack works within 128-bit halves; the permutation puts
         // the four quarters back in order.

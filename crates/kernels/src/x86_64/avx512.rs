@@ -5,8 +5,8 @@
 use std::arch::x86_64::*;
 
 use crate::generic::Simd;
-use crate::generic::block_product::SplitCodes;
 use crate::generic::simd::ByteDot;
+use crate::generic::split_codes::SplitCodes;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512;
@@ -215,6 +215,11 @@ unsafe impl Simd for Avx512 {
         // SAFETY: AVX-512 present.
         unsafe { _mm512_scalef_ps(a, n) }
     }
+    #[inline(always)]
+    unsafe fn lanes_greater(a: __m512, b: __m512) -> u32 {
+        // SAFETY: AVX-512 present.
+        u32::from(unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b) })
+    }
 
     #[inline(always)]
     unsafe fn store_rounded_i16(to: *mut i16, value: __m512) {
@@ -283,14 +288,6 @@ unsafe impl ByteDot<Avx512> for Avx512 {
     unsafe fn dot_fours(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: VNNI present.
         unsafe { _mm512_dpbusd_epi32(sum, a, b) }
-    }
-    #[inline(always)]
-    unsafe fn shift_and_add(sum: __m512i, bits: u32, addend: i32) -> __m512i {
-        // SAFETY: AVX-512 present.
-        unsafe {
-            let shifted = _mm512_sll_epi32(sum, _mm_cvtsi32_si128(bits as i32));
-            _mm512_add_epi32(shifted, _mm512_set1_epi32(addend))
-        }
     }
     #[inline(always)]
     unsafe fn store_rounded_i8(to: [*mut i8; 4], values: [[__m512; 2]; 4]) -> [i32; 4] {

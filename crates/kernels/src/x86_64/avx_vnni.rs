@@ -5,8 +5,8 @@
 use std::arch::x86_64::*;
 
 use super::avx2::Avx2;
-use crate::generic::block_product::SplitCodes;
 use crate::generic::simd::ByteDot;
+use crate::generic::split_codes::SplitCodes;
 
 pub(crate) struct AvxVnni;
 
@@ -33,17 +33,6 @@ unsafe impl ByteDot<Avx2> for AvxVnni {
     unsafe fn dot_fours(sum: [__m256i; 2], a: Self::Bytes, b: __m256i) -> [__m256i; 2] {
         // SAFETY: AVX-VNNI present.
         unsafe { [_mm256_dpbusd_avx_epi32(sum[0], a[0], b), _mm256_dpbusd_avx_epi32(sum[1], a[1], b)] }
-    }
-    #[inline(always)]
-    unsafe fn shift_and_add(sum: [__m256i; 2], bits: u32, addend: i32) -> [__m256i; 2] {
-        // SAFETY: AVX2 present.
-        unsafe {
-            let (bits, addend) = (_mm_cvtsi32_si128(bits as i32), _mm256_set1_epi32(addend));
-            [
-                _mm256_add_epi32(_mm256_sll_epi32(sum[0], bits), addend),
-                _mm256_add_epi32(_mm256_sll_epi32(sum[1], bits), addend),
-            ]
-        }
     }
 }
 
