@@ -76,13 +76,17 @@ pub(crate) unsafe trait Simd: Copy {
     /// The lanes of `yes` where `a` is larger than `b`, those of `no` elsewhere: where one is a NaN, too.
     unsafe fn where_greater(a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
 
-    /// What is left of `x` beside its nearest whole number, and that.
+    /// What is left of `x`, which must be below 2^22, beside its nearest whole number (ties to even), and that; less than -2^22 may count as
+    /// -2^22.
     #[inline(always)]
     unsafe fn split(x: Self::F32) -> (Self::F32, Self::F32) {
+        const LEAST: f32 = -((1 << 22) as f32);
         // Floats of this size are one apart.
         const ROUNDER: f32 = 1.5 * (1 << 23) as f32;
         // SAFETY: passed on from the caller.
         unsafe {
+            // `x` stands second, so that a NaN passes through; an infinity would become one.
+            let x = Self::max(Self::splat(LEAST), x);
             let whole = Self::sub(Self::add(x, Self::splat(ROUNDER)), Self::splat(ROUNDER));
             (Self::sub(x, whole), whole)
         }

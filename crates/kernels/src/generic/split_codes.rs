@@ -15,9 +15,6 @@ use crate::weights::quantized::{BLOCK, Layout, RECORD_BYTES, SCALES_BYTES};
 /// What a high part counts in a fine code.
 const HIGH: f32 = 64.0;
 
-/// Added to a float of magnitude below 2^22 and subtracted again, rounds it to a whole number, ties to even.
-const ROUNDER: f32 = 1.5 * (1 << 23) as f32;
-
 /// Codes in two parts, multiplied as bytes four at a time.
 pub(crate) struct SplitCodes<D>(PhantomData<D>);
 
@@ -44,8 +41,8 @@ unsafe impl<S: Simd, D: ByteDot<S>> BlockProduct<S> for SplitCodes<D> {
         unsafe {
             let (mut high, mut low) = (values, values);
             for v in 0..values.len() {
-                let whole = rounded::<S>(values[v]);
-                high[v] = rounded::<S>(S::mul(whole, S::splat(1.0 / HIGH)));
+                let whole = S::split(values[v]).1;
+                high[v] = S::split(S::mul(whole, S::splat(1.0 / HIGH))).1;
                 low[v] = S::neg_mul_add(high[v], S::splat(HIGH), whole);
             }
             let [high_codes, low_codes] = &mut (*to).codes.split;
@@ -161,16 +158,6 @@ unsafe fn with_low_parts<S: Simd, D: ByteDot<S>, const PANELS: usize>(
 #[inline(always)]
 fn start<S: Simd, D: ByteDot<S>>(sum: i32) -> i32 {
     (-D::WEIGHT_OFFSET).wrapping_mul(sum)
-}
-
-/// The nearest whole number, ties to even, of magnitudes below 2^22.
-///
-/// # Safety
-/// The instruction set must be present.
-#[inline(always)]
-unsafe fn rounded<S: Simd>(value: S::F32) -> S::F32 {
-    // SAFETY: as the caller says.
-    unsafe { S::sub(S::add(value, S::splat(ROUNDER)), S::splat(ROUNDER)) }
 }
 
 /// Adds the products of the inputs `4 four..4 four + 4`.
