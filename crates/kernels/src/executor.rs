@@ -426,9 +426,10 @@ impl Executor {
             job(rows, start..panels.end.min(start + strip));
         };
         if self.splits_by_rows(rows) {
-            // Twice as many blocks as threads, so that a thread that is held up does not hold up the others.
+            // At least twice as many blocks as threads, so that a thread that is held up does not hold up the others; and as many for each.
             let cached = (CACHED_BYTES / row_bytes.max(1)).clamp(ROWS_PER_THREAD, 128);
-            let blocks = rows.div_ceil(cached).max(if threads == 1 { 1 } else { 2 * threads });
+            let least = if threads == 1 { 1 } else { 2 * threads };
+            let blocks = rows.div_ceil(cached).max(least).next_multiple_of(threads);
             let block = rows.div_ceil(blocks).max(1);
             self.for_jobs(rows.div_ceil(block), |index, _| {
                 let rows = index * block..rows.min((index + 1) * block);
