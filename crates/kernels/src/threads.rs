@@ -72,7 +72,8 @@ impl ThreadPool {
     /// Calls `job(index, thread)` once for every `index` below `jobs`, spread over the pool, and returns when all calls
     /// have returned. `thread` is below [`threads`](Self::threads) and differs between calls that overlap in time.
     ///
-    /// Jobs are claimed one by one, so uneven ones balance. A second caller waits until the pool is free; callers that
+    /// Each thread has a share of neighbouring jobs, the same of every phase with so many, and begins with it; jobs are claimed one by one, and
+    /// who is through takes what is left of other shares, so uneven ones balance. A second caller waits until the pool is free; callers that
     /// run one phase after the other change about every millisecond. Called from inside a job, the phase runs on
     /// the calling thread alone.
     ///

@@ -4,6 +4,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
+use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -33,8 +34,8 @@ struct Shared {
     epoch: AtomicU64,
     /// [`OPEN`] plus the number of workers inside the current phase.
     gate: AtomicUsize,
-    /// The next job to claim.
-    next: AtomicUsize,
+    /// How many jobs of each thread's share have been claimed.
+    claimed: [Claimed; MAX_THREADS],
     /// Threads that take part in the current phase, the caller included: workers from this number on stay out.
     threads: AtomicUsize,
     /// Written by the caller while the gate is closed and nobody is inside.
@@ -44,6 +45,10 @@ struct Shared {
     berths: [Berth; MAX_THREADS - 1],
     stop: AtomicBool,
 }
+
+/// A count in a cache line of its own (two, since processors fetch pairs): what a thread claims of its own share costs no other anything.
+#[repr(align(128))]
+struct Claimed(AtomicUsize);
 
 /// What a caller knows of a worker.
 struct Berth {
@@ -56,6 +61,17 @@ struct Phase {
     /// The caller's closure, its lifetime erased; see [`Crew::run`] for why it outlives every use.
     job: *const (dyn Fn(usize, usize) + Sync),
     jobs: usize,
+    threads: usize,
+}
+
+impl Phase {
+    /// The jobs that a thread begins with.
+    ///
+    /// Neighbours, and the same of each phase with so many jobs: what a thread has left of them in its caches it finds there in the next.
+    fn share(&self, thread: usize) -> Range<usize> {
+        let start = |thread: usize| (self.jobs / self.threads) * thread + (self.jobs % self.threads).min(thread);
+        start(thread)..start(thread + 1)
+    }
 }
 
 // SAFETY: `phase` is the only part that is not already `Sync`. It is written only by the holder of the turn while the
@@ -76,7 +92,7 @@ impl Crew {
         let shared = Shared {
             epoch: AtomicU64::new(0),
             gate: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
+            claimed: std::array::from_fn(|_| Claimed(AtomicUsize::new(0))),
             threads: AtomicUsize::new(0),
             phase: UnsafeCell::new(None),
             panic: Mutex::new(None),
@@ -128,10 +144,10 @@ impl Crew {
         let job: *const (dyn Fn(usize, usize) + Sync) = unsafe {
             std::mem::transmute::<&(dyn Fn(usize, usize) + Sync), &'static (dyn Fn(usize, usize) + Sync)>(job)
         };
-        let phase = Phase { job, jobs };
+        let phase = Phase { job, jobs, threads };
         // SAFETY: `turn` makes this the only caller, and the previous one left the gate closed and empty.
         unsafe { *shared.phase.get() = Some(phase) };
-        shared.next.store(0, Ordering::Relaxed);
+        shared.claimed[..threads].iter().for_each(|claimed| claimed.0.store(0, Ordering::Relaxed));
         shared.threads.store(threads, Ordering::Relaxed);
         shared.gate.store(OPEN, Ordering::SeqCst);
         shared.epoch.fetch_add(1, Ordering::SeqCst);
@@ -243,23 +259,28 @@ impl Shared {
         false
     }
 
-    /// Runs jobs until none is left. A panic is kept for the caller of the phase, and ends the claiming.
+    /// Runs jobs until none is left: those of the thread's own share, then what others have not come to. A panic is kept for the caller of
+    /// the phase, and ends the claiming.
     fn claim(&self, phase: Phase, thread: usize) {
         INSIDE.set(true);
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: the caller of the phase is still in `run`, which keeps the closure alive.
             let job = unsafe { &*phase.job };
-            loop {
-                let index = self.next.fetch_add(1, Ordering::Relaxed);
-                if index >= phase.jobs {
-                    break;
+            for owner in (thread..phase.threads).chain(0..thread) {
+                let (share, claimed) = (phase.share(owner), &self.claimed[owner].0);
+                // Looked at before it is counted, which would take the line from its owner.
+                while claimed.load(Ordering::Relaxed) < share.len() {
+                    let index = share.start + claimed.fetch_add(1, Ordering::Relaxed);
+                    if !share.contains(&index) {
+                        break;
+                    }
+                    job(index, thread);
                 }
-                job(index, thread);
             }
         }));
         INSIDE.set(false);
         if let Err(payload) = outcome {
-            self.next.store(phase.jobs, Ordering::Relaxed);
+            self.claimed.iter().for_each(|claimed| claimed.0.store(phase.jobs, Ordering::Relaxed));
             let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
             match &*first {
                 None => *first = Some(payload),
