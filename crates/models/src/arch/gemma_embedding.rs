@@ -178,12 +178,7 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
             attention_output: weights.linear(&name("attn_output"), heads.queries().len(), hidden)?,
             after_attention_norm: norm("post_attention_norm", hidden)?,
             feed_forward_norm: norm("ffn_norm", hidden)?,
-            feed_forward: FeedForward::Gated {
-                gate: weights.linear(&name("ffn_gate"), hidden, sizes.feed_forward)?,
-                up: weights.linear(&name("ffn_up"), hidden, sizes.feed_forward)?,
-                down: weights.linear(&name("ffn_down"), sizes.feed_forward, hidden)?,
-                activation: Activation::GeluTanh,
-            },
+            feed_forward: FeedForward::gated(weights, index, (hidden, sizes.feed_forward), Activation::GeluTanh)?,
             after_feed_forward_norm: norm("post_ffw_norm", hidden)?,
         })
     };

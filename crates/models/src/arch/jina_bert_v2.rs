@@ -89,12 +89,7 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
         let name = |part: &str| format!("blk.{layer}.{part}");
         let up = name("ffn_up");
         if weights.has(&name("ffn_gate.weight")) {
-            return Ok(Inner::FeedForward(FeedForward::Gated {
-                gate: weights.linear(&name("ffn_gate"), hidden, inner)?,
-                up: weights.linear(&up, hidden, inner)?,
-                down: weights.linear(&name("ffn_down"), inner, hidden)?,
-                activation,
-            }));
+            return FeedForward::gated(weights, layer, (hidden, inner), activation).map(Inner::FeedForward);
         }
         if weights.rows(&format!("{up}.weight"), hidden)? != inner {
             let gate = if weights.has(&name("attn_norm_2.weight")) { Gate::Second } else { Gate::First };

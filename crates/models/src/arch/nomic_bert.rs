@@ -91,13 +91,8 @@ fn context(to: &mut Translation<'_>, mixture: bool) -> Result<(), Error> {
 
 fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
     load_with(settings, weights, |sizes, layer| {
-        let (hidden, inner) = (sizes.hidden, sizes.feed_forward);
-        Ok(Inner::FeedForward(FeedForward::Gated {
-            gate: weights.linear(&format!("blk.{layer}.ffn_gate"), hidden, inner)?,
-            up: weights.linear(&format!("blk.{layer}.ffn_up"), hidden, inner)?,
-            down: weights.linear(&format!("blk.{layer}.ffn_down"), inner, hidden)?,
-            activation: Activation::Silu,
-        }))
+        let shape = (sizes.hidden, sizes.feed_forward);
+        FeedForward::gated(weights, layer, shape, Activation::Silu).map(Inner::FeedForward)
     })
 }
 

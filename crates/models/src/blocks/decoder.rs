@@ -212,12 +212,7 @@ pub(crate) fn load(
             attention: Attention::new(weights.query_key_value(index, hidden, &heads)?, &heads, norm),
             attention_output: weights.linear(&name("attn_output"), heads.queries().len(), hidden)?,
             feed_forward_norm: weights.norm(&name("ffn_norm"), hidden, epsilon)?,
-            feed_forward: FeedForward::Gated {
-                gate: weights.linear(&name("ffn_gate"), hidden, sizes.feed_forward)?,
-                up: weights.linear(&name("ffn_up"), hidden, sizes.feed_forward)?,
-                down: weights.linear(&name("ffn_down"), sizes.feed_forward, hidden)?,
-                activation: Activation::Silu,
-            },
+            feed_forward: FeedForward::gated(weights, index, (hidden, sizes.feed_forward), Activation::Silu)?,
         })
     };
     let decoder = Decoder {

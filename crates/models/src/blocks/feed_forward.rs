@@ -22,6 +22,22 @@ pub(crate) enum Gate {
 }
 
 impl FeedForward {
+    /// A gated block of layer `layer` whose gate is a matrix of its own.
+    pub(crate) fn gated(
+        weights: &Weights<'_>,
+        layer: usize,
+        (hidden, inner): (usize, usize),
+        activation: Activation,
+    ) -> Result<Self, Error> {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        Ok(FeedForward::Gated {
+            gate: weights.linear(&name("ffn_gate"), hidden, inner)?,
+            up: weights.linear(&name("ffn_up"), hidden, inner)?,
+            down: weights.linear(&name("ffn_down"), inner, hidden)?,
+            activation,
+        })
+    }
+
     /// A gated block of layer `layer` whose `ffn_up` has the gate too: `2 * inner` rows.
     pub(crate) fn gated_in_one(
         weights: &Weights<'_>,
