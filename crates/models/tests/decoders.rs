@@ -146,6 +146,23 @@ fn check(model: &Model, reference: &Reference, executor: &mut Executor, what: &s
     }
 }
 
+/// As `Gemma3TextModel` of transformers 5.24 writes it: an object for each kind of layer instead of two fields.
+#[test]
+fn gemma_with_the_rotary_parameters_of_transformers_5_gives_the_vectors() {
+    let (name, edited) = ("decoders/gemma-window", TempDir::new().unwrap());
+    copy(&folder(name), edited.path());
+    let path = edited.path().join("config.json");
+    let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let fields = config.as_object_mut().unwrap();
+    let (whole, window) = (fields.remove("rope_theta").unwrap(), fields.remove("rope_local_base_freq").unwrap());
+    let of = |base: Json| json!({"rope_type": "default", "rope_theta": base});
+    fields.insert("rope_parameters".into(), json!({"full_attention": of(whole), "sliding_attention": of(window)}));
+    std::fs::write(&path, config.to_string()).unwrap();
+    for model in [open(edited.path()), converted_from(edited.path(), OutputType::F32)] {
+        check(&model, &Reference::of(name), &mut Executor::inline(Isa::best()), name);
+    }
+}
+
 #[test]
 fn directories_and_converted_files_give_the_outputs_of_transformers() {
     for (name, architecture, _) in MODELS {

@@ -10,6 +10,7 @@ use docent_kernels::{Executor, Isa, Matrix, Pooling, ThreadPool};
 use docent_models::convert::{OutputType, convert};
 use docent_models::{Batch, Model, ScoreKind};
 use serde::Deserialize;
+use tempfile::TempDir;
 
 /// Each with the architecture of its files.
 const MODELS: [(&str, &str); 9] = [
@@ -23,6 +24,9 @@ const MODELS: [(&str, &str); 9] = [
     ("jina-bert-v3", "jina-bert-v3"),
     ("gte-new", "gte-new"),
 ];
+
+/// Those that transformers has had classes for since version 5, which give them a configuration and names of its own.
+const OF_TRANSFORMERS_5: [&str; 3] = ["jina-bert-v3", "nomic-bert", "gte-new"];
 
 #[derive(Deserialize)]
 struct Reference {
@@ -57,7 +61,11 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn reference(name: &str) -> Reference {
-    serde_json::from_slice(&std::fs::read(folder(name).join("reference.json")).unwrap()).unwrap()
+    reference_in(&folder(name))
+}
+
+fn reference_in(folder: &Path) -> Reference {
+    serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap()
 }
 
 /// What a model is opened from.
@@ -71,12 +79,37 @@ enum Form {
 }
 
 fn forms(name: &str) -> [(Model, Form); 3] {
-    let open = |path: PathBuf| Model::open(path, &ThreadPool::new(1)).unwrap_or_else(|error| panic!("{error}"));
-    let converted = tempfile::tempdir().unwrap();
-    let file = converted.path().join("model.gguf");
-    convert(&folder(name), &file, OutputType::F32, &mut |_| {}).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let llama_cpp = folder(name).join("model.gguf");
-    [(open(folder(name)), Form::Directory), (open(llama_cpp), Form::LlamaCpp), (open(file), Form::Converted)]
+    let folder = folder(name);
+    [
+        (open(&folder), Form::Directory),
+        (open(&folder.join("model.gguf")), Form::LlamaCpp),
+        (converted(&folder), Form::Converted),
+    ]
+}
+
+fn open(path: &Path) -> Model {
+    Model::open(path, &ThreadPool::new(1)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn converted(folder: &Path) -> Model {
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("model.gguf");
+    convert(folder, &file, OutputType::F32, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
+    open(&file)
+}
+
+/// A copy of a model of transformers 5 with its tensors under the names that it was published with.
+fn under_published_names(folder: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json"] {
+        if folder.join(file).exists() {
+            std::fs::create_dir_all(copy.path().join(file).parent().unwrap()).unwrap();
+            std::fs::copy(folder.join(file), copy.path().join(file)).unwrap();
+        }
+    }
+    let weights = "model.safetensors";
+    std::fs::copy(folder.join("published-names").join(weights), copy.path().join(weights)).unwrap();
+    copy
 }
 
 fn pooling(reference: &Reference) -> Pooling {
@@ -124,6 +157,34 @@ fn every_form_gives_the_vectors_of_pytorch() {
                 let expected = case.pooled_gguf.as_ref().filter(|_| form != Form::Directory).unwrap_or(&case.pooled);
                 close(found.row(0), expected, &format!("{name}, {form:?}: {:?}", case.text));
                 executor.recycle(found);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_transformers_5_saves_gives_what_it_computes() {
+    for name in OF_TRANSFORMERS_5 {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/transformers-5").join(name);
+        let (reference, published) = (reference_in(&folder), under_published_names(&folder));
+        for folder in [&folder, published.path()] {
+            for model in [open(folder), converted(folder)] {
+                let description = model.description();
+                assert_eq!((&description.architecture[..], description.positions), (name, reference.positions));
+                assert_eq!(description.unused_tensors, Vec::<String>::new(), "{name}");
+                let mut executor = Executor::inline(Isa::best());
+                for case in &reference.cases {
+                    assert_eq!(model.tokenizer().ids(&case.text).unwrap(), case.ids, "{name}: {:?}", case.text);
+                    let batch = Batch::new([&case.ids[..]]);
+                    let found = model.pooled(&mut executor, &batch, pooling(&reference)).unwrap();
+                    close(found.row(0), &case.pooled, &format!("{name}: {:?}", case.text));
+                }
+                assert_eq!(description.reranker, !reference.pairs.is_empty(), "{name}");
+                for pair in &reference.pairs {
+                    let batch = Batch::new([&pair.ids[..]]).with_segments(pair.segments.clone());
+                    let found = model.scores(&mut executor, &batch, None).unwrap().row(0)[0];
+                    assert!((found - pair.logit).abs() <= 1e-4, "{name}: {found}, expected {}", pair.logit);
+                }
             }
         }
     }

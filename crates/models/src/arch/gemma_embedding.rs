@@ -108,6 +108,7 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     to.set_size("attention.value_length", "head_dim", dim)?;
     to.float_or("rope.freq_base", &["rope_theta"], 1e6)?;
     to.float_or("rope.freq_base_swa", &["rope_local_base_freq"], 1e4)?;
+    position::translate_kinds(to)?;
     to.size("attention.sliding_window", &["sliding_window"])?;
     let field = "query_pre_attn_scalar";
     let scalar = config.float(&[field])?.unwrap_or(dim as f64);

@@ -1,6 +1,6 @@
 //! The encoder of mGTE (Zhang et al., arXiv:2407.19669): a BERT with rotary positions and a gate.
 //!
-//! gte-multilingual, gte-en v1.5, their rerankers and arctic-embed-m v2.0, all of `model_type` "new" or "gte". The forward pass is that of
+//! gte-multilingual, gte-en v1.5, their rerankers and arctic-embed-m v2.0, all of `model_type` "new" or, as transformers has it, "gte". The forward pass is that of
 //! [`encoder`] with
 //!
 //! ```text
@@ -12,10 +12,10 @@
 
 use docent_kernels::{Activation, Heads};
 
-use super::{Architecture, Loaded, find, layer_and_part};
+use super::{Architecture, Loaded, find, layer_and_part, transformers_names};
 use crate::Error;
 use crate::blocks::encoder::{self, Encoder, Inner};
-use crate::blocks::{Attention, FeedForward, Gate};
+use crate::blocks::{Attention, FeedForward, Gate, position};
 use crate::settings::{ACTIVATIONS, HfConfig, Settings, Translation, activation};
 use crate::source::HfName;
 use crate::weights::Weights;
@@ -59,6 +59,10 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
 /// large, and all angles smaller by one factor, so that the slowest pair turns as if positions were divided by all of it.
 fn rotary(to: &mut Translation<'_>, dims: usize) -> Result<(), Error> {
     let config = to.config;
+    if config.has("rope_parameters") {
+        // transformers has no NTK, but what other models have.
+        return position::translate(to, &["rope_theta"], 160_000.0);
+    }
     let base = config.float(&["rope_theta"])?.unwrap_or(10_000.0);
     let Some(scaling) = config.object("rope_scaling")? else {
         to.set_float("rope.freq_base", "rope_theta", base);
@@ -91,7 +95,11 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
     };
     let feed_forward = |layer: usize| {
         let shape = (sizes.hidden, sizes.feed_forward);
-        FeedForward::gated_in_one(weights, layer, shape, Gate::Second, activation).map(Inner::FeedForward)
+        let block = match weights.has(&format!("blk.{layer}.ffn_gate.weight")) {
+            true => FeedForward::gated(weights, layer, shape, activation),
+            false => FeedForward::gated_in_one(weights, layer, shape, Gate::Second, activation),
+        };
+        block.map(Inner::FeedForward)
     };
     let encoder = Encoder::load(settings, weights, &sizes, Some(rotary), attention, feed_forward)?;
     let scorer = encoder::scorer(weights, sizes.hidden)?;
@@ -129,6 +137,6 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
     }
     match layer_and_part(stem, &["encoder.layer."]).and_then(|(index, part)| Some((index, find(LAYER, part)?))) {
         Some((index, gguf)) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
-        None => HfName::Unknown,
+        None => transformers_names::gguf_name(name),
     }
 }

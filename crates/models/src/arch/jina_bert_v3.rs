@@ -6,10 +6,10 @@
 
 use docent_kernels::{Activation, Heads};
 
-use super::{Architecture, Loaded, find, layer_and_part};
+use super::{Architecture, Loaded, find, layer_and_part, transformers_names};
 use crate::Error;
 use crate::blocks::encoder::{self, Encoder, Inner};
-use crate::blocks::{Attention, FeedForward};
+use crate::blocks::{Attention, FeedForward, position};
 use crate::settings::{ACTIVATIONS, HfConfig, Settings, Translation, Unwritten, activation};
 use crate::source::HfName;
 use crate::weights::Weights;
@@ -18,8 +18,12 @@ pub(crate) const ARCHITECTURE: Architecture =
     Architecture { name: "jina-bert-v3", recognises, translate, gguf_name, load };
 
 fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
-    let xlm_roberta = config.model_type()? == Some("xlm-roberta");
-    Ok(xlm_roberta && config.string(&["position_embedding_type"])? == Some("rotary"))
+    match config.model_type()? {
+        // What transformers calls it since version 5.
+        Some("jina_embeddings_v3") => Ok(true),
+        Some("xlm-roberta") => Ok(config.string(&["position_embedding_type"])? == Some("rotary")),
+        _ => Ok(false),
+    }
 }
 
 fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
@@ -29,7 +33,7 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     to.size("feed_forward_length", &["intermediate_size"])?;
     to.size("attention.head_count", &["num_attention_heads"])?;
     to.float_or("attention.layer_norm_epsilon", &["layer_norm_eps"], 1e-5)?;
-    to.float_or("rope.freq_base", &["rotary_emb_base"], 10_000.0)?;
+    position::translate(to, &["rotary_emb_base"], 10_000.0)?;
     to.set_bool("attention.causal", "is_decoder", config.bool("is_decoder")?.unwrap_or(false));
     // As RoBERTa counts: positions begin after that of the padding token.
     let field = "max_position_embeddings";
@@ -120,6 +124,6 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
     }
     match layer_and_part(stem, &["encoder.layers."]).and_then(|(index, part)| Some((index, find(LAYER, part)?))) {
         Some((index, gguf)) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
-        None => HfName::Unknown,
+        None => transformers_names::gguf_name(name),
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod modern_bert;
 pub(crate) mod nomic_bert;
 pub(crate) mod qwen2;
 pub(crate) mod qwen3;
+mod transformers_names;
 
 use std::path::Path;
 

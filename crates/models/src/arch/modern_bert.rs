@@ -22,7 +22,7 @@ use docent_kernels::{
 
 use super::{Architecture, Loaded, Network, find, layer_and_part};
 use crate::Error;
-use crate::blocks::{Attention, FeedForward, Gate, encoder};
+use crate::blocks::{Attention, FeedForward, Gate, encoder, position};
 use crate::head::{Head, ScoreKind, Scorer, Step};
 use crate::pass::Pass;
 use crate::settings::{ACTIVATIONS, HfConfig, Settings, Translation, Whole, activation};
@@ -155,24 +155,12 @@ pub(crate) fn translate_modules(
     to.set_size(CLASSIFIER_POOLING, "pooling_mode", pooling)
 }
 
-/// The bases of both kinds of layers; newer files keep them in an object for each.
+/// The bases of both kinds of layers.
 fn rotary_bases(to: &mut Translation<'_>) -> Result<(), Error> {
-    let config = to.config;
     let whole = to.float_or("rope.freq_base", &["global_rope_theta"], 160_000.0)?;
     // Models whose layers all turn alike leave it out.
     to.float_or("rope.freq_base_swa", &["local_rope_theta"], whole)?;
-    let Some(parameters) = config.object("rope_parameters")? else { return Ok(()) };
-    let kinds = [("rope.freq_base", "full_attention"), ("rope.freq_base_swa", "sliding_attention")];
-    for (key, kind) in kinds {
-        let Some(kind) = parameters.object(kind)? else { continue };
-        if let Some(found) = kind.string(&["rope_type"])?.filter(|&ty| ty != "default") {
-            return Err(config.error("rope_parameters.rope_type", "default", format!("{found:?}")));
-        }
-        if let Some(base) = kind.float(&["rope_theta"])? {
-            to.set_float(key, "rope_parameters.rope_theta", base);
-        }
-    }
-    Ok(())
+    position::translate_kinds(to)
 }
 
 /// How the states of a sequence become what a classifier reads, in the numbers of `pooling_type`.

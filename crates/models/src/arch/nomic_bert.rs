@@ -14,10 +14,10 @@
 
 use docent_kernels::{Activation, Heads, Linear};
 
-use super::{Architecture, Loaded, Sizes, find, layer_and_part};
+use super::{Architecture, Loaded, Sizes, find, layer_and_part, transformers_names};
 use crate::Error;
 use crate::blocks::encoder::{self, Encoder, Inner};
-use crate::blocks::{Attention, Expert, Experts, FeedForward};
+use crate::blocks::{Attention, Expert, Experts, FeedForward, position};
 use crate::settings::{HfConfig, Settings, Translation};
 use crate::source::HfName;
 use crate::weights::{ExpertLayout, Weights};
@@ -52,7 +52,7 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     to.size("feed_forward_length", &["n_inner", "intermediate_size"])?;
     to.size("attention.head_count", &["n_head", "num_attention_heads"])?;
     to.float_or("attention.layer_norm_epsilon", &["layer_norm_epsilon", "layer_norm_eps"], 1e-12)?;
-    to.float_or("rope.freq_base", &["rotary_emb_base", "rope_theta"], 10_000.0)?;
+    position::translate(to, &["rotary_emb_base", "rope_theta"], 10_000.0)?;
     to.set_bool("attention.causal", "causal", config.bool("causal")?.unwrap_or(false));
     context(to, mixture)?;
     if mixture {
@@ -60,10 +60,12 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
         to.size("expert_count", &["num_experts", "num_local_experts"])?;
         to.size("expert_used_count", &["moe_top_k", "num_experts_per_tok"])?;
     }
-    let field = "activation_function";
-    let expected = if mixture { "gelu" } else { "swiglu" };
-    if let Some(found) = config.string(&[field])?.filter(|&found| found != expected) {
-        return Err(config.error(field, &format!("{expected:?}"), format!("{found:?}")));
+    // transformers names what is applied to the gate.
+    let (own, of_transformers) = if mixture { ("gelu", "gelu") } else { ("swiglu", "silu") };
+    for (field, expected) in [("activation_function", own), ("hidden_act", of_transformers)] {
+        if let Some(found) = config.string(&[field])?.filter(|&found| found != expected) {
+            return Err(config.error(field, &format!("{expected:?}"), format!("{found:?}")));
+        }
     }
     for field in ["prenorm", "rotary_emb_interleaved", "use_rms_norm", "moe_normalize_expert_weights"] {
         if config.bool(field)?.unwrap_or(false) {
@@ -183,7 +185,7 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
         ("mlp.experts.mlp.w2", "ffn_down_exps.weight"),
         ("mlp.experts.bias", SHARED_BIAS),
     ];
-    let name = name.strip_prefix("bert.").unwrap_or(name);
+    let name = ["bert.", "nomic_bert."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
     // What predicted words in training.
     if name.starts_with("cls.") {
         return HfName::Unused;
@@ -199,6 +201,6 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
     }
     match layer_and_part(stem, &["encoder.layers."]).and_then(|(index, part)| Some((index, find(LAYER, part)?))) {
         Some((index, gguf)) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
-        None => HfName::Unknown,
+        None => transformers_names::gguf_name(name),
     }
 }

@@ -97,7 +97,7 @@ pub(crate) fn translate(to: &mut Translation<'_>, windows: Option<bool>) -> Resu
     to.size("feed_forward_length", &["intermediate_size"])?;
     let heads = to.size("attention.head_count", &["num_attention_heads"])?;
     to.size_or("attention.head_count_kv", &["num_key_value_heads"], heads)?;
-    position::translate(to)?;
+    position::translate(to, &["rope_theta"], 10_000.0)?;
     to.float_or("attention.layer_norm_rms_epsilon", &["rms_norm_eps"], 1e-6)?;
     let dim = to.config.optional_size(&["head_dim"])?.unwrap_or(hidden / heads.max(1));
     to.set_size("attention.key_length", "head_dim", dim)?;

@@ -67,20 +67,22 @@ pub(crate) fn rotary(
         .map_err(|error| settings.error("rope.dimension_count", "columns of a head that can be turned", error))
 }
 
-/// The rotary settings of a config.json: base and scaling, by the names that all decoders share.
-pub(crate) fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
-    // Newer files keep both in one object.
+/// The rotary settings of a config.json: base and scaling. The base is in the first of several fields that is there, or else the
+/// default.
+pub(crate) fn translate(to: &mut Translation<'_>, bases: &[&'static str], default: f64) -> Result<(), Error> {
+    // Since version 5 transformers keeps both in one object.
     let parameters = to.config.object("rope_parameters")?;
     let scaling = match &parameters {
         Some(_) => parameters,
         None => to.config.object("rope_scaling")?,
     };
-    let base = match (to.config.float(&["rope_theta"])?, &parameters) {
-        (Some(base), _) => base,
-        (None, Some(parameters)) => parameters.float(&["rope_theta"])?.unwrap_or(10_000.0),
-        (None, None) => 10_000.0,
-    };
-    to.set_float("rope.freq_base", "rope_theta", base);
+    let of_parameters = parameters.map_or(Ok(None), |parameters| parameters.float(&["rope_theta"]))?;
+    match (to.config.float(bases)?, of_parameters) {
+        (None, Some(base)) => to.set_float("rope.freq_base", "rope_parameters.rope_theta", base),
+        _ => {
+            to.float_or("rope.freq_base", bases, default)?;
+        }
+    }
     let Some(scaling) = scaling else { return Ok(()) };
     match scaling.string(&["rope_type", "type"])?.unwrap_or("default") {
         "default" => {}
@@ -104,6 +106,22 @@ pub(crate) fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
                 "default, linear, yarn or llama3",
                 format!("{found:?}"),
             ));
+        }
+    }
+    Ok(())
+}
+
+/// The bases of layers that attend to all and of those that attend in a window, for which transformers has had an object each since version 5.
+pub(crate) fn translate_kinds(to: &mut Translation<'_>) -> Result<(), Error> {
+    let Some(parameters) = to.config.object("rope_parameters")? else { return Ok(()) };
+    let kinds = [("rope.freq_base", "full_attention"), ("rope.freq_base_swa", "sliding_attention")];
+    for (key, kind) in kinds {
+        let Some(kind) = parameters.object(kind)? else { continue };
+        if let Some(found) = kind.string(&["rope_type"])?.filter(|&ty| ty != "default") {
+            return Err(kind.error("rope_parameters.rope_type", "\"default\"", format!("{found:?}")));
+        }
+        if let Some(base) = kind.float(&["rope_theta"])? {
+            to.set_float(key, "rope_parameters.rope_theta", base);
         }
     }
     Ok(())
@@ -215,7 +233,7 @@ mod tests {
         let fields = config.as_object().unwrap();
         let mut to = Translation::new(HfConfig { path, fields }, "qwen3");
         to.set_size("context_length", "max_position_embeddings", 4096).unwrap();
-        translate(&mut to).unwrap();
+        translate(&mut to, &["rope_theta"], 1e4).unwrap();
         let translated = Translated::new(to).unwrap();
         frequencies(&translated.settings(path, "qwen3"), 64, 1e4).unwrap()
     }
