@@ -234,7 +234,7 @@ impl Model {
         }
         let translated = Translated::new(translation)?;
         let settings = translated.settings(&file, architecture.name);
-        let tasks = Task::of_config(&config)?;
+        let tasks = Task::of_directory(path, &config)?;
         let source = Source::from_directory(path, architecture.gguf_name, &modules.weights, tasks)?;
         let (tokenizer, (loaded, mut description)) = beside(
             threads,

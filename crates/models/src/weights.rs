@@ -16,7 +16,8 @@ use crate::output::Output;
 use crate::source::{Source, TensorView};
 pub(crate) use threads::Threads;
 
-const SUPPORTED: &str = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, Q8_K, IQ4_NL, IQ4_XS and MXFP4";
+pub(crate) const SUPPORTED: &str =
+    "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, Q8_K, IQ4_NL, IQ4_XS and MXFP4";
 
 /// Finds the id of a token by its text.
 pub(crate) type TokenId<'a> = dyn Fn(&str) -> Option<u32> + 'a;
@@ -71,7 +72,7 @@ impl<'a> Weights<'a> {
 
     /// A linear layer with what each task of the model adds to it.
     pub(crate) fn adapted(&self, stem: &str, inputs: usize, outputs: usize) -> Result<Adapted, Error> {
-        self.with_tasks(stem, self.linear(stem, inputs, outputs)?, inputs, outputs)
+        self.with_tasks(&[&[(stem, outputs)]], self.linear(stem, inputs, outputs)?, inputs)
     }
 
     /// Several linear layers of one input as one, their outputs one after the other.
@@ -172,27 +173,36 @@ impl<'a> Weights<'a> {
     /// Queries, keys and values of a layer as one projection, from one matrix (`attn_qkv`) or from three. Files that keep the
     /// weights in one may still keep the biases in three.
     pub(crate) fn query_key_value(&self, layer: usize, inputs: usize, heads: &Heads) -> Result<Adapted, Error> {
-        let projection = self.projection(layer, inputs, heads)?;
-        self.with_tasks(&format!("blk.{layer}.attn_qkv"), projection, inputs, heads.columns())
-    }
-
-    fn projection(&self, layer: usize, inputs: usize, heads: &Heads) -> Result<Linear, Error> {
         let name = |part: &str| format!("blk.{layer}.{part}");
         let parts = [("attn_q", heads.queries()), ("attn_k", heads.keys()), ("attn_v", heads.values())]
             .map(|(part, columns)| (name(part), columns.len()));
+        let parts = parts.each_ref().map(|(stem, outputs)| (stem.as_str(), *outputs));
         let fused = name("attn_qkv");
-        if !self.has(&format!("{fused}.weight")) {
-            return self.stacked_linear(&parts.each_ref().map(|(stem, outputs)| (stem.as_str(), *outputs)), inputs);
-        }
+        let projection = match self.has(&format!("{fused}.weight")) {
+            true => self.fused_projection(&fused, &parts, inputs, heads)?,
+            false => self.stacked_linear(&parts, inputs)?,
+        };
+        // Adapters may have been made for the other form.
+        self.with_tasks(&[&[(&fused, heads.columns())], &parts], projection, inputs)
+    }
+
+    /// The projection whose weights are in one matrix `fused`, and whose biases may be in `parts`.
+    fn fused_projection(
+        &self,
+        fused: &str,
+        parts: &[(&str, usize); 3],
+        inputs: usize,
+        heads: &Heads,
+    ) -> Result<Linear, Error> {
         if self.has(&format!("{fused}.bias")) || !self.has(&format!("{}.bias", parts[0].0)) {
-            return self.linear(&fused, inputs, heads.columns());
+            return self.linear(fused, inputs, heads.columns());
         }
         let weight = self.require(&format!("{fused}.weight"), &[heads.columns() as u64, inputs as u64])?;
         let unusable = |source| self.unusable(&format!("{fused}.weight"), source);
         let matrix =
             RawMatrix::new(weight.bytes, self.weight_type(&weight)?, heads.columns(), inputs).map_err(unusable)?;
         let mut bias = Vec::new();
-        for (stem, outputs) in &parts {
+        for (stem, outputs) in parts {
             bias.extend(self.vector(&format!("{stem}.bias"), *outputs)?);
         }
         self.pack(&[(matrix, Some(&bias))]).map_err(unusable)

@@ -406,3 +406,76 @@ fn tasks_at_odds_with_the_weights_are_named() {
         says(&with_field("jina-bert-v3", field, value), expected);
     }
 }
+
+/// Settings of the adapter in a folder, and what is said of them.
+#[test]
+fn adapters_that_are_no_plain_low_rank_sums_are_named() {
+    for (field, value, expected) in [
+        ("peft_type", json!("IA3"), "peft_type: expected \"LORA\", found \"IA3\""),
+        ("use_dora", json!(true), "use_dora: expected false, found true"),
+        ("bias", json!("all"), "bias: expected \"none\", found \"all\""),
+        ("rank_pattern", json!({"fc1": 4}), "rank_pattern: expected the same for all weights"),
+        ("modules_to_save", json!(["dense"]), "modules_to_save: expected no weights beside the factors"),
+        ("r", json!(0), "a rank from 1 on"),
+        ("r", json!("two"), "r: expected a whole number"),
+        ("lora_alpha", json!(0), "lora_alpha: expected a finite number, not 0"),
+    ] {
+        let folder = of_transformers_5();
+        let path = folder.path().join("text_matching/adapter_config.json");
+        let mut config: Json = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        config[field] = value;
+        fs::write(&path, config.to_string()).unwrap();
+        let message = message(folder.path());
+        says(&message, expected);
+        says(&message, "text_matching");
+    }
+}
+
+/// Names and shapes in the header of an adapter's file, changed without changing its length.
+#[test]
+fn factors_at_odds_with_the_weights_are_named() {
+    let fc1 = "base_model.model.layers.0.mlp.fc1";
+    for (from, to, expected) in [
+        (format!("{fc1}.lora_A"), format!("{fc1}.lora_X"), "tensor `blk.0.ffn_up.weight.lora_a` is missing"),
+        (
+            format!("{fc1}.lora_A.weight\":{{\"dtype\":\"F32\",\"shape\":[2,24]"),
+            format!("{fc1}.lora_A.weight\":{{\"dtype\":\"F32\",\"shape\":[24,2]"),
+            "fc1.lora_A.weight`: expected shape [24, 24], found [24, 2]",
+        ),
+        ("\"shape\":[2,215]".to_owned(), "\"shape\":[10,43]".to_owned(), "expected shape [215, 10], found [43, 10]"),
+        ("\"shape\":[2,215]".to_owned(), "\"shape\":[ 430 ]".to_owned(), "expected shape [0, 0], found [430]"),
+    ] {
+        let folder = of_transformers_5();
+        let path = folder.path().join("text_matching/adapter_model.safetensors");
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(from.len(), to.len());
+        let place = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+        let changed = [&bytes[..place], to.as_bytes(), &bytes[place + to.len()..]].concat();
+        fs::write(&path, changed).unwrap();
+        says(&message(folder.path()), expected);
+    }
+    let folder = of_transformers_5();
+    fs::remove_file(folder.path().join("retrieval_query/adapter_model.safetensors")).unwrap();
+    says(&message(folder.path()), "adapter_model.safetensors: ");
+    let folder = of_transformers_5();
+    fs::create_dir(folder.path().join("text-matching")).unwrap();
+    let config = folder.path().join("text_matching/adapter_config.json");
+    fs::copy(&config, folder.path().join("text-matching/adapter_config.json")).unwrap();
+    says(&message(folder.path()), "expected another task than that of text-matching, found text-matching");
+}
+
+/// A copy of jina-embeddings-v3 as transformers 5 has it, with its adapters in folders.
+fn of_transformers_5() -> TempDir {
+    let from = fixture("../transformers-5/jina-bert-v3");
+    let to = TempDir::new().unwrap();
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(from.join(file), to.path().join(file)).unwrap();
+    }
+    for task in ["retrieval_query", "text_matching"] {
+        fs::create_dir(to.path().join(task)).unwrap();
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            fs::copy(from.join(task).join(file), to.path().join(task).join(file)).unwrap();
+        }
+    }
+    to
+}

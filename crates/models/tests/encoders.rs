@@ -100,16 +100,23 @@ fn converted(folder: &Path) -> Model {
 
 /// A copy of a model of transformers 5 with its tensors under the names that it was published with.
 fn under_published_names(folder: &Path) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for file in ["config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json"] {
-        if folder.join(file).exists() {
-            std::fs::create_dir_all(copy.path().join(file).parent().unwrap()).unwrap();
-            std::fs::copy(folder.join(file), copy.path().join(file)).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    copy(folder, out.path());
+    let weights = "model.safetensors";
+    std::fs::copy(folder.join("published-names").join(weights), out.path().join(weights)).unwrap();
+    out
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
         }
     }
-    let weights = "model.safetensors";
-    std::fs::copy(folder.join("published-names").join(weights), copy.path().join(weights)).unwrap();
-    copy
 }
 
 fn pooling(reference: &Reference) -> Pooling {
@@ -170,7 +177,7 @@ fn what_transformers_5_saves_gives_what_it_computes() {
         for folder in [&folder, published.path()] {
             for model in [open(folder), converted(folder)] {
                 let description = model.description();
-                assert_eq!((&description.architecture[..], description.positions), (name, reference.positions));
+                assert_eq!((description.architecture, description.positions), (name, reference.positions));
                 assert_eq!(description.unused_tensors, Vec::<String>::new(), "{name}");
                 let mut executor = Executor::inline(Isa::best());
                 for case in &reference.cases {
@@ -178,6 +185,12 @@ fn what_transformers_5_saves_gives_what_it_computes() {
                     let batch = Batch::new([&case.ids[..]]);
                     let found = model.pooled(&mut executor, &batch, pooling(&reference)).unwrap();
                     close(found.row(0), &case.pooled, &format!("{name}: {:?}", case.text));
+                    assert_eq!(case.pooled_tasks.len(), description.tasks.len());
+                    for (task, task_name) in description.tasks.iter().enumerate() {
+                        let batch = Batch::new([&case.ids[..]]).for_task(Some(task));
+                        let found = model.pooled(&mut executor, &batch, pooling(&reference)).unwrap();
+                        close(found.row(0), &case.pooled_tasks[task_name], &format!("{task_name}: {:?}", case.text));
+                    }
                 }
                 assert_eq!(description.reranker, !reference.pairs.is_empty(), "{name}");
                 for pair in &reference.pairs {

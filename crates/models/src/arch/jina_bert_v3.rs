@@ -82,6 +82,16 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
     Ok(Loaded::encoder(encoder, sizes, None))
 }
 
+/// The name of the task whose adapter is in a folder of this name: the authors', which cannot all be names of adapters in PEFT.
+pub(crate) fn task_of_folder(folder: &str) -> &str {
+    match folder {
+        "retrieval_query" => "retrieval.query",
+        "retrieval_passage" => "retrieval.passage",
+        "text_matching" => "text-matching",
+        name => name,
+    }
+}
+
 /// The parts of a layer of Jina's XLM-R, in whichever way positions are told.
 pub(super) const LAYER: &[(&str, &str)] = &[
     ("mixer.Wqkv", "attn_qkv"),

@@ -12,8 +12,8 @@ use super::source::RawTensor;
 use super::write::{refuse_unused, renamed};
 use crate::keys::Keys;
 use crate::settings::Settings;
-use crate::source::Source;
 use crate::source::tasks::{AdapterFile, Task, file_name};
+use crate::source::{Source, TensorView};
 use crate::unchecked::Unchecked;
 use crate::weights::{Threads, Weights};
 
@@ -21,6 +21,17 @@ use crate::weights::{Threads, Weights};
 pub(super) struct Factor<'a> {
     pub(super) name: String,
     pub(super) source: RawTensor<'a>,
+}
+
+/// A factor of what one task adds to a weight, as its file is to have it.
+struct FactorOfTask<'a> {
+    name: &'a str,
+    source: RawTensor<'a>,
+    /// Where the task's part begins in the source, in values.
+    start: usize,
+    shape: [u64; 2],
+    /// Whether rows become columns.
+    turned: bool,
 }
 
 /// The one factor that GGUF has the other way round than the authors' code.
@@ -39,17 +50,17 @@ pub(super) fn save(
     base: &Unchecked,
     out: &Path,
 ) -> Result<Vec<(Unchecked, PathBuf)>, Error> {
-    if plan.factors.is_empty() {
+    if !adapts(model, plan) {
         return Ok(Vec::new());
     }
     let mut saved = Vec::new();
     for (place, (task, path)) in model.tasks.iter().zip(paths(model, out)).enumerate() {
         let unchecked = Unchecked::beside(&path)?;
-        let writer = describe(model, plan, task)?;
-        let mut factors = plan.factors.iter();
+        let factors = factors_of_task(model, plan, place)?;
+        let writer = describe(model, task, &factors)?;
+        let mut factors = factors.iter();
         let written = writer.save(&unchecked.path, |_: &TensorInfo, sink: &mut DataSink<'_>| {
-            let factor = factors.next().expect("the writer has the factors of the plan, in its order");
-            factor.encode(place, sink)
+            factors.next().expect("the writer has these factors, in their order").encode(sink)
         });
         written.map_err(|error| renamed(error, &path))?;
         saved.push((unchecked, path));
@@ -58,7 +69,30 @@ pub(super) fn save(
     Ok(saved)
 }
 
-fn describe(model: &Model<'_>, plan: &Plan<'_>, task: &Task) -> Result<Writer, WriteError> {
+/// Whether there is anything that tasks add to weights.
+pub(super) fn adapts(model: &Model<'_>, plan: &Plan<'_>) -> bool {
+    !model.adapters.is_empty() || !plan.factors.is_empty()
+}
+
+/// The factors of a task: its parts of what those of all tasks are in, or those in a folder of its own.
+fn factors_of_task<'f>(model: &'f Model<'_>, plan: &'f Plan<'_>, task: usize) -> Result<Vec<FactorOfTask<'f>>, Error> {
+    let Some(adapter) = model.adapters.get(task) else {
+        return Ok(plan.factors.iter().map(|factor| factor.of_task(task)).collect());
+    };
+    let views = adapter.names().filter_map(|name| Some((name, adapter.tensor(name)?)));
+    let factor = |(name, view): (&'f str, TensorView<'f>)| {
+        let source = RawTensor { file: &adapter.path, view };
+        source.check_type()?;
+        let [rows, columns] = source.view.shape[..] else {
+            let found = format!("the shape {:?}", source.view.shape);
+            return Err(crate::Error::config(&adapter.path, source.view.name, "a matrix", found).into());
+        };
+        Ok(FactorOfTask { name, source, start: 0, shape: [rows, columns], turned: false })
+    };
+    views.map(factor).collect()
+}
+
+fn describe(model: &Model<'_>, task: &Task, factors: &[FactorOfTask<'_>]) -> Result<Writer, WriteError> {
     let mut keys = Keys::default();
     keys.text("general.architecture", model.architecture.name);
     keys.text("general.type", "adapter");
@@ -68,9 +102,8 @@ fn describe(model: &Model<'_>, plan: &Plan<'_>, task: &Task) -> Result<Writer, W
     keys.optional_text("adapter.lora.prompt_prefix", task.prompt.as_deref());
     let mut writer = Writer::new();
     keys.add_to(&mut writer)?;
-    for factor in &plan.factors {
-        let [rows, columns] = factor.shape();
-        writer.tensor(&factor.name, &[columns, rows], TensorType::F32)?;
+    for FactorOfTask { name, shape: [rows, columns], .. } in factors {
+        writer.tensor(*name, &[*columns, *rows], TensorType::F32)?;
     }
     Ok(writer)
 }
@@ -106,21 +139,31 @@ impl<'a> Factor<'a> {
         }
     }
 
-    /// Of one task, as the file has it.
-    fn shape(&self) -> [u64; 2] {
-        match self.source.view.shape[..] {
-            [_, rows, columns] if self.name == TURNED => [columns, rows],
+    fn of_task(&self, task: usize) -> FactorOfTask<'_> {
+        let turned = self.name == TURNED;
+        let [rows, columns] = match self.source.view.shape[..] {
             [_, rows, columns] => [rows, columns],
             _ => [0, 0],
+        };
+        let source = RawTensor { file: self.source.file, view: self.source.view.clone() };
+        let start = task * (rows * columns) as usize; // in a tensor that is mapped into memory
+        FactorOfTask {
+            name: &self.name,
+            source,
+            start,
+            shape: if turned { [columns, rows] } else { [rows, columns] },
+            turned,
         }
     }
+}
 
-    /// Writes the part of a task. All of it is in memory at once: the largest has a few numbers for each token.
-    fn encode(&self, task: usize, sink: &mut DataSink<'_>) -> Result<(), Error> {
-        let [rows, columns] = self.shape().map(|size| size as usize); // of a tensor that is mapped into memory
+impl FactorOfTask<'_> {
+    /// Writes it. All of it is in memory at once: the largest has a few numbers for each token.
+    fn encode(&self, sink: &mut DataSink<'_>) -> Result<(), Error> {
+        let [rows, columns] = self.shape.map(|size| size as usize); // of a tensor that is mapped into memory
         let mut values = vec![0.0; rows * columns];
-        self.source.decode(task * values.len(), &mut values)?;
-        if self.name == TURNED {
+        self.source.decode(self.start, &mut values)?;
+        if self.turned {
             let places = (0..rows).flat_map(|row| (0..columns).map(move |column| column * rows + row));
             values = places.map(|place| values[place]).collect();
         }

@@ -300,7 +300,7 @@ fn modules_lost(model: &Model<'_>, plan: &Plan<'_>) -> Result<Vec<String>, Error
     let limit = model.modules.max_seq_length.filter(|&limit| limit < positions);
     let limit = limit.map(|limit| format!("a limit of {limit} tokens"));
     // Prompts of tasks stand in the files of their adapters.
-    let adapted = !plan.factors.is_empty();
+    let adapted = adapters::adapts(model, plan);
     let of_task = |name: &String| adapted && model.tasks.iter().any(|task| task.name == *name);
     let prompts = model.modules.prompts.named.iter().filter(|(name, prompt)| !prompt.is_empty() && !of_task(name));
     Ok(limit.into_iter().chain(prompts.map(|(name, prompt)| format!("the prompt {name} = {prompt:?}"))).collect())

@@ -15,6 +15,7 @@ use crate::keys::Keys;
 use crate::sentence_transformers::SentenceTransformers;
 use crate::settings::{Translated, Translation, Unwritten};
 use crate::source::Directory;
+use crate::source::peft::PeftAdapter;
 use crate::source::tasks::Task;
 
 /// A directory's model.
@@ -28,6 +29,8 @@ pub(super) struct Model<'a> {
     pub(super) modules: SentenceTransformers,
     /// The tasks that it has adapters for.
     pub(super) tasks: Vec<Task>,
+    /// The adapter of each, or none if the factors of all are among the tensors.
+    pub(super) adapters: Vec<PeftAdapter>,
     /// Names of a classifier's outputs.
     pub(super) labels: Vec<String>,
 }
@@ -91,11 +94,14 @@ impl<'a> Model<'a> {
         let translated = Translated::new(translation.clone())?;
         // A head that is kept as modules has the one output of a reranker.
         let labels = if modules.scoring.is_some() { vec!["LABEL_0".to_owned()] } else { labels(document)? };
-        let mut tasks = Task::of_config(&config)?;
+        let mut tasks = Task::of_directory(dir, &config)?;
         for task in &mut tasks {
             task.prompt = task.prompt.take().or_else(|| modules.prompts.named.get(&task.name).cloned());
         }
-        Ok(Model { dir, document, architecture, translation, translated, modules, tasks, labels })
+        let folders = tasks.iter().filter_map(|task| task.folder.as_ref());
+        let adapters = folders.map(|folder| PeftAdapter::open(&dir.join(folder), architecture.gguf_name));
+        let adapters = adapters.collect::<Result<_, _>>()?;
+        Ok(Model { dir, document, architecture, translation, translated, modules, tasks, adapters, labels })
     }
 
     pub(super) fn model_type(&self) -> &str {

@@ -4,6 +4,7 @@
 //! they are listed, by the rule that the architecture states in its own file.
 
 mod directory;
+pub(crate) mod peft;
 pub(crate) mod safetensors;
 pub(crate) mod tasks;
 
@@ -15,6 +16,7 @@ use docent_gguf::{Gguf, TensorType};
 use docent_kernels::SharedBytes;
 
 pub(crate) use directory::Directory;
+use peft::PeftAdapter;
 pub(crate) use safetensors::Safetensors;
 use tasks::{AdapterFile, Task};
 
@@ -39,10 +41,13 @@ pub(crate) enum Source {
         /// Names in the files that the architecture does not know.
         unknown: Vec<String>,
         tasks: Vec<Task>,
+        /// A folder for each task, or none if the factors of all are among the tensors.
+        adapters: Vec<PeftAdapter>,
     },
 }
 
 /// A tensor in place.
+#[derive(Clone)]
 pub(crate) struct TensorView<'a> {
     /// The name in the file.
     pub(crate) name: &'a str,
@@ -86,7 +91,7 @@ impl Source {
         self
     }
 
-    /// Opens the weights of a Hugging Face directory, and those of its `modules`; `tasks` are those that config.json names.
+    /// Opens the weights of a Hugging Face directory, and those of its `modules` and its `tasks`.
     pub(crate) fn from_directory(
         path: &Path,
         rename: fn(&str) -> HfName,
@@ -120,10 +125,14 @@ impl Source {
                 HfName::Unknown => unknown.push(name.to_owned()),
             }
         }
+        let folders = tasks.iter().filter_map(|task| task.folder.as_ref());
+        let adapters =
+            folders.map(|folder| PeftAdapter::open(&path.join(folder), rename)).collect::<Result<Vec<_>, _>>()?;
+        unknown.extend(adapters.iter().flat_map(|adapter| adapter.unknown.iter().cloned()));
         // A base model may have kept the configuration of the model that it was taken from.
-        let adapted = names.keys().any(|name| name.ends_with(LOW_RANK[0]));
+        let adapted = !adapters.is_empty() || names.keys().any(|name| name.ends_with(LOW_RANK[0]));
         let tasks = if adapted { tasks } else { Vec::new() };
-        Ok(Source::Directory { path: path.to_owned(), files, names, plus_one, unknown, tasks })
+        Ok(Source::Directory { path: path.to_owned(), files, names, plus_one, unknown, tasks, adapters })
     }
 
     /// Where the tensors are, for messages.
@@ -153,7 +162,7 @@ impl Source {
     pub(crate) fn task_path(&self, task: usize) -> &Path {
         match self {
             Source::Gguf { path, adapters, .. } => adapters.get(task).map_or(path, |file| &file.path),
-            Source::Directory { path, .. } => path,
+            Source::Directory { path, adapters, .. } => adapters.get(task).map_or(path, |adapter| &adapter.path),
         }
     }
 
@@ -161,6 +170,7 @@ impl Source {
     pub(crate) fn task_tensor(&self, task: usize, name: &str) -> Option<TensorView<'_>> {
         match self {
             Source::Gguf { adapters, .. } => adapters.get(task)?.gguf.tensor(name).map(view),
+            Source::Directory { adapters, .. } if !adapters.is_empty() => adapters.get(task)?.tensor(name),
             Source::Directory { tasks, .. } => {
                 let all = self.tensor(name)?;
                 let bytes = part_of_task(&all, task, tasks.len())?;
@@ -174,6 +184,7 @@ impl Source {
     pub(crate) fn shared_task_bytes(&self, task: usize, name: &str) -> Option<SharedBytes> {
         match self {
             Source::Gguf { adapters, .. } => GgufTensor::shared(&adapters.get(task)?.gguf, name),
+            Source::Directory { adapters, .. } if !adapters.is_empty() => adapters.get(task)?.shared_bytes(name),
             Source::Directory { tasks, .. } => {
                 let range = part_of_task(&self.tensor(name)?, task, tasks.len())?;
                 Some(self.shared_bytes(name)?.part(range))
@@ -183,7 +194,7 @@ impl Source {
 
     /// Whether factors of the token embeddings are as their authors' code lays them out: the second turned.
     pub(crate) fn turns_token_factor(&self) -> bool {
-        matches!(self, Source::Directory { .. })
+        matches!(self, Source::Directory { adapters, .. } if adapters.is_empty())
     }
 
     /// GGUF names of all tensors.
@@ -193,7 +204,10 @@ impl Source {
                 let files = std::iter::once(gguf).chain(adapters.iter().map(|file| &file.gguf));
                 files.flat_map(|gguf| gguf.tensors().map(|tensor| tensor.name())).collect()
             }
-            Source::Directory { names, .. } => names.keys().map(String::as_str).collect(),
+            Source::Directory { names, adapters, .. } => {
+                let of_adapters = adapters.iter().flat_map(PeftAdapter::names);
+                names.keys().map(String::as_str).chain(of_adapters).collect()
+            }
         }
     }
 

@@ -115,9 +115,18 @@ impl Safetensors {
         } else {
             shard_paths(directory, INDEX)?
         };
+        Self::of_files(&paths)
+    }
+
+    /// Opens one file.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        Self::of_files(&[path.to_owned()])
+    }
+
+    fn of_files(paths: &[PathBuf]) -> Result<Self, Error> {
         let mut files = Safetensors { shards: Vec::new(), tensors: BTreeMap::new() };
         for path in paths {
-            files.add_shard(&path, "")?;
+            files.add_shard(path, "")?;
         }
         Ok(files)
     }

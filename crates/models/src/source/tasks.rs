@@ -1,7 +1,7 @@
 //! The tasks that a model has adapters for, and the files that have them.
 //!
-//! A Hugging Face directory names its tasks in config.json and keeps the factors of all of them in one tensor each, a task after the other. A
-//! GGUF file has the base model alone; the adapter of each task is a file of its own that llama.cpp's converter puts beside it, named
+//! A Hugging Face directory names its tasks in config.json and keeps the factors of all of them in one tensor each, a task after the other, or has a
+//! folder for each task ([`peft`]). A GGUF file has the base model alone; the adapter of each task is a file of its own that llama.cpp's converter puts beside it, named
 //! `lora-<task>-<name of the model's file>`.
 
 use std::ffi::OsStr;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use docent_gguf::{Gguf, Metadata};
 
+use super::peft;
 use crate::Error;
 use crate::arch::jina_bert_v3;
 use crate::quantize::FileType;
@@ -23,6 +24,8 @@ pub(crate) struct Task {
     pub(crate) alpha: f32,
     /// What texts begin with, if the files say so.
     pub(crate) prompt: Option<String>,
+    /// The folder with its adapter, if it has one of its own beside the model's files.
+    pub(crate) folder: Option<String>,
 }
 
 /// The adapter of a task in a GGUF file of its own.
@@ -33,8 +36,18 @@ pub(crate) struct AdapterFile {
 }
 
 impl Task {
+    /// Those of a Hugging Face directory with this config.json.
+    pub(crate) fn of_directory(directory: &Path, config: &HfConfig<'_>) -> Result<Vec<Self>, Error> {
+        // No other architecture is published with such folders.
+        let of_folders = match (jina_bert_v3::ARCHITECTURE.recognises)(config)? {
+            true => peft::tasks(directory)?,
+            false => Vec::new(),
+        };
+        if of_folders.is_empty() { Self::of_config(config) } else { Ok(of_folders) }
+    }
+
     /// Those of a config.json.
-    pub(crate) fn of_config(config: &HfConfig<'_>) -> Result<Vec<Self>, Error> {
+    fn of_config(config: &HfConfig<'_>) -> Result<Vec<Self>, Error> {
         let field = "lora_adaptations";
         let Some(names) = config.strings(field)? else { return Ok(Vec::new()) };
         let alpha = config.float(&["lora_alpha"])?.unwrap_or(1.0) as f32;
@@ -54,7 +67,7 @@ impl Task {
                 Some(prompts) => prompts.string(&[name])?.map(str::to_owned),
                 None => None,
             };
-            tasks.push(Task { name: name.to_owned(), alpha, prompt });
+            tasks.push(Task { name: name.to_owned(), alpha, prompt, folder: None });
         }
         Ok(tasks)
     }
@@ -106,7 +119,7 @@ impl AdapterFile {
             return Err(Error::config(path, "adapter.lora.alpha", "a finite number", alpha.to_string()));
         }
         let prompt = metadata.str("adapter.lora.prompt_prefix")?.map(str::to_owned);
-        Ok(AdapterFile { path, task: Task { name, alpha, prompt }, gguf: Arc::new(gguf) })
+        Ok(AdapterFile { path, task: Task { name, alpha, prompt, folder: None }, gguf: Arc::new(gguf) })
     }
 }
 

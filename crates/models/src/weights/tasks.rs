@@ -20,22 +20,47 @@ struct Factors<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// The layer of this name with what each task adds to it.
-    pub(super) fn with_tasks(&self, stem: &str, base: Linear, inputs: usize, outputs: usize) -> Result<Adapted, Error> {
-        let (inputs, outputs) = (inputs as u64, outputs as u64);
-        let tasks = (0..self.source.tasks().len()).map(|task| {
-            let Some(Factors { a, b }) = self.factors(task, &format!("{stem}.weight"))? else { return Ok(None) };
-            let rank = self.rank(task, &a, 0)?;
-            self.check_factor(task, &a, &[rank, inputs])?;
-            self.check_factor(task, &b, &[outputs, rank])?;
-            if self.checking() {
-                return Ok(None);
+    /// A layer with what each task adds to it. `forms` are the ways in which factors may be given: for layers of these names and numbers of
+    /// outputs, which make it up when they are stacked.
+    pub(super) fn with_tasks(&self, forms: &[&[(&str, usize)]], base: Linear, inputs: usize) -> Result<Adapted, Error> {
+        let of_task = |task: usize| {
+            for parts in forms {
+                if let Some(low_rank) = self.low_rank(task, parts, inputs)? {
+                    return Ok(Some(low_rank));
+                }
             }
-            let scaled = scaled(self.values(task, &b)?, self.scale(task, rank));
-            let down = self.thin(task, &a, &self.values(task, &a)?, rank as usize)?;
-            Ok(Some(LowRank { down, up: self.thin(task, &b, &scaled, outputs as usize)? }))
-        });
-        Ok(Adapted::new(base, tasks.collect::<Result<_, Error>>()?))
+            Ok(None)
+        };
+        Ok(Adapted::new(base, (0..self.source.tasks().len()).map(of_task).collect::<Result<_, Error>>()?))
+    }
+
+    /// What a task adds to such a layer, in one of the forms: the `A` of the parts one above the other, each `B` in the rows of its part and the columns of its `A`.
+    fn low_rank(&self, task: usize, parts: &[(&str, usize)], inputs: usize) -> Result<Option<LowRank>, Error> {
+        let (mut found, mut down, mut ups) = (None, Vec::new(), Vec::new());
+        let (mut outputs, mut ranks) = (0, 0);
+        for &(stem, outputs_of_part) in parts {
+            if let Some(Factors { a, b }) = self.factors(task, &format!("{stem}.weight"))? {
+                let rank = self.rank(task, &a, 0)?;
+                self.check_factor(task, &a, &[rank, inputs as u64])?;
+                self.check_factor(task, &b, &[outputs_of_part as u64, rank])?;
+                if !self.checking() {
+                    down.extend(self.values(task, &a)?);
+                    let scaled = scaled(self.values(task, &b)?, self.scale(task, rank));
+                    ups.push((outputs, ranks, rank as usize, scaled));
+                }
+                ranks += rank as usize;
+                found.get_or_insert((a, b));
+            }
+            outputs += outputs_of_part;
+        }
+        let Some((a, b)) = found.filter(|_| !self.checking()) else { return Ok(None) };
+        let mut up = vec![0.0; outputs * ranks];
+        for (first_row, first_column, rank, values) in ups {
+            for (row, values) in values.chunks_exact(rank).enumerate() {
+                up[(first_row + row) * ranks + first_column..][..rank].copy_from_slice(values);
+            }
+        }
+        Ok(Some(LowRank { down: self.thin(task, &a, &down, ranks)?, up: self.thin(task, &b, &up, outputs)? }))
     }
 
     /// What each task adds to the embeddings of tokens and of segments.
