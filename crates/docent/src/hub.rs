@@ -1,7 +1,8 @@
 //! From a model's name to a file on this machine.
 //!
 //! [`Hub::fetch`] turns a [`ModelRef`] into a path: at once if the model is in a cache, else from the first source that has
-//! it. What is in a cache is used without a single connection; [`Hub::offline`] forbids all of them.
+//! it. What is in a cache is used without a single connection; [`Hub::offline`] forbids all of them. (The adapters beside a GGUF file of
+//! jina-embeddings-v3 come with it; of one that another tool has fetched without them, its repository is asked for them once.)
 //!
 //! **Caches.** Files of the Hugging Face hub go where every tool of that world looks (`HF_HUB_CACHE`, `HF_HOME/hub`,
 //! `XDG_CACHE_HOME/huggingface/hub`, `~/.cache/huggingface/hub`), in the same layout and under the same locks; a model that
@@ -27,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adapters;
 mod cache;
 mod catalogued;
 mod digest;
@@ -227,16 +229,18 @@ impl Hub {
             }
             ModelRef::Hub { repo, revision, file } => {
                 let revision = revision.as_deref().unwrap_or(MAIN);
-                match file {
+                let path = match file {
                     Some(file) => {
                         let parts = repo::parts_of(file);
                         match self.cached_parts(repo, revision, &parts) {
-                            Some(path) => Ok(path),
-                            None => self.with_remote(progress, false, |r| fetch_parts(r, repo, revision, &parts)),
+                            Some(path) => path,
+                            None => self.with_remote(progress, false, |r| fetch_parts(r, repo, revision, &parts))?,
                         }
                     }
-                    None => self.fetch_repo(repo, revision, quant, progress),
-                }
+                    None => self.fetch_repo(repo, revision, quant, progress)?,
+                };
+                self.fetch_adapters(repo, revision, &path, progress);
+                Ok(path)
             }
             ModelRef::Url(url) => local::fetch_url(&self.settings, self.local()?, url, progress),
         }

@@ -4,12 +4,12 @@
 
 mod hub_server;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use docent::ModelRef;
-use docent::hub::{Error, Hub, Quant, Silent};
+use docent::hub::{Error, Hub, Progress, Quant, Silent};
 use hub_server::place::{Place, assert_content, content, message};
 use hub_server::{COMMIT, Reply, Repos, Server, file_reply, sha256};
 
@@ -85,6 +85,63 @@ fn a_repository_is_searched_for_the_wanted_format() {
     assert!(message(&error).contains("F16, Q8_0"), "{error}");
     let error = hub.fetch(&model, Some(Quant::Original), &Silent).unwrap_err();
     assert!(matches!(error, Error::NoModelFile { .. }), "{error:?}");
+}
+
+#[test]
+fn the_adapters_beside_a_gguf_file_come_with_it() {
+    let jina = "GGUF general.architecture jina-bert-v3";
+    let repos = Repos::default()
+        .with("u/r", "q/m-Q8_0.gguf", jina)
+        .with("u/r", "q/lora-a-m-F16.gguf", "GGUF a")
+        .with("u/r", "q/lora-b-m-F16.gguf", "GGUF b")
+        .with("u/r", "q/lora-a-other.gguf", "GGUF")
+        .with("u/r", "lora-c-m-F16.gguf", "GGUF")
+        .with("u/r", "bert.gguf", "GGUF general.architecture bert");
+    for name in ["hf:u/r/q/m-Q8_0.gguf", "hf:u/r"] {
+        let (place, server) = (Place::new(), Server::hub(repos.clone()));
+        let (hub, model) = (place.hub(&server.url), name.parse::<ModelRef>().unwrap());
+        let path = hub.fetch(&model, Some(Quant::Q8_0), &Silent).unwrap();
+        let beside = |name: &str| path.with_file_name(name).exists();
+        assert!(path.ends_with("q/m-Q8_0.gguf") && beside("lora-a-m-F16.gguf") && beside("lora-b-m-F16.gguf"));
+        assert!(!beside("lora-a-other.gguf") && !beside("../lora-c-m-F16.gguf"));
+        let before = server.connections();
+        assert_eq!(hub.fetch(&model, Some(Quant::Q8_0), &Silent).unwrap(), path);
+        assert_eq!(server.connections(), before, "asked once");
+    }
+    // Of a model without tasks nothing is asked.
+    let (place, server) = (Place::new(), Server::hub(repos));
+    place.hub(&server.url).fetch(&"hf:u/r/bert.gguf".parse().unwrap(), None, &Silent).unwrap();
+    assert!(server.requests().iter().all(|request| request.path.ends_with("/bert.gguf")));
+}
+
+#[test]
+fn a_model_whose_adapters_cannot_be_fetched_is_used() {
+    let jina = "GGUF general.architecture jina-bert-v3";
+    let repos = Repos::default().with("u/r", "m.gguf", jina);
+    let (place, server) = (
+        Place::new(),
+        Server::start(move |request| match request.path.contains("/api/") {
+            true => Reply::status(403),
+            false => repos.answer(request),
+        }),
+    );
+    let (hub, model) = (place.hub(&server.url), "hf:u/r/m.gguf".parse::<ModelRef>().unwrap());
+    let notes = Notes::default();
+    assert!(hub.fetch(&model, None, &notes).unwrap().exists());
+    assert!(notes.0.lock().unwrap()[0].starts_with("the adapters of the model's tasks are missing: "));
+}
+
+/// Keeps what it is told.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Progress for Notes {
+    fn start(&self, _file: &str, _total: Option<u64>, _resumed_from: u64) {}
+    fn advance(&self, _bytes: u64) {}
+    fn finish(&self) {}
+    fn note(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
 }
 
 /// "Converts" by writing down what it was given.

@@ -63,3 +63,4 @@ pub use inspect::{Inspection, TensorInfo, inspect};
 pub use model::{Description, Format, Model, Prompts, directory_tokenizer};
 pub use pass::Prefix;
 pub use source::safetensors::{SafetensorsEntry, SafetensorsError, read_safetensors_header};
+pub use source::tasks::{adapter_files, is_adapter_file};

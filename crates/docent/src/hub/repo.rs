@@ -72,11 +72,14 @@ pub(super) fn folder_files(files: &BTreeSet<&str>) -> Option<Vec<String>> {
     }
     let pieces = if TOKENIZERS.iter().any(|f| files.contains(f)) { &[][..] } else { &PIECES[..] };
     let known = FOLDER_FILES.iter().chain(pieces).copied().filter(|f| files.contains(f));
-    // Further modules of a sentence-transformers model: 2_Dense/config.json, 2_Dense/model.safetensors.
+    // Further modules of a sentence-transformers model: 2_Dense/config.json, 2_Dense/model.safetensors. Adapters, a folder each.
     let modules = files.iter().copied().filter(|f| {
         let numbered = f.starts_with(|c: char| c.is_ascii_digit());
-        let name = f.split_once('/').map(|(_, name)| name);
-        numbered && matches!(name, Some("config.json" | WEIGHTS)) && *f != "1_Pooling/config.json"
+        match f.split_once('/') {
+            Some((_, "config.json" | WEIGHTS)) => numbered && *f != "1_Pooling/config.json",
+            Some((_, "adapter_config.json" | "adapter_model.safetensors")) => true,
+            _ => false,
+        }
     });
     Some(known.chain(modules).chain(weights).map(str::to_owned).collect())
 }
@@ -167,11 +170,12 @@ pub(super) fn choose_gguf<'a>(
     Ok(parts_of(chosen))
 }
 
-/// Whether a file of a repository is a GGUF model (its first part), and not a projector or a matrix of statistics.
+/// Whether a file of a repository is a GGUF model (its first part), and not a projector, a matrix of statistics or an adapter.
 pub(super) fn is_gguf_model(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
     let later_part = split_name(&name).is_some_and(|(_, part, _)| part != 1);
-    name.ends_with(".gguf") && !later_part && !name.contains("mmproj") && !name.contains("imatrix")
+    let other = name.contains("mmproj") || name.contains("imatrix") || docent_models::is_adapter_file(&name);
+    name.ends_with(".gguf") && !later_part && !other
 }
 
 /// All parts of a model of which one part is named; a whole model is its own only part.
@@ -210,6 +214,7 @@ mod tests {
         assert_eq!(choose(&["m.Q2_K.gguf", "m.Q4_0.gguf"], None).unwrap(), "m.Q4_0.gguf");
         assert_eq!(choose(&["README.md"], None).unwrap_err(), Vec::<String>::new());
         assert_eq!(choose(&["m-qat-Q8_0.gguf", "m-Q8_0.gguf"], None).unwrap(), "m-Q8_0.gguf");
+        assert_eq!(choose(&["lora-a-m-F16.gguf", "m-Q8_0.gguf"], Some(Quant::F16)).unwrap_err(), ["Q8_0"]);
     }
 
     #[test]
@@ -230,6 +235,9 @@ mod tests {
             "2_Dense/model.safetensors",
             "2_Dense/pytorch_model.bin",
             "onnx/model.onnx",
+            "retrieval_query/adapter_config.json",
+            "retrieval_query/adapter_model.safetensors",
+            "checkpoints/1/adapter_config.json",
             "model.safetensors",
             "pytorch_model.bin",
             "README.md",
@@ -243,6 +251,8 @@ mod tests {
             "README.md",
             "2_Dense/config.json",
             "2_Dense/model.safetensors",
+            "retrieval_query/adapter_config.json",
+            "retrieval_query/adapter_model.safetensors",
             "model.safetensors",
         ];
         assert_eq!(wanted, expected);

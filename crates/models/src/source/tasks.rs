@@ -130,23 +130,32 @@ pub(crate) fn file_name(task: &str, model: &OsStr) -> std::ffi::OsString {
     name
 }
 
-/// Files named after the model's, in order; if there are none, after the same model in another number format: adapters are published
-/// once, whatever the model's own files are quantised to.
 fn paths_beside(model: &Path) -> Vec<PathBuf> {
     let Some(name) = model.file_name().and_then(OsStr::to_str) else { return Vec::new() };
     let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<String> = names.filter(|name| name.starts_with("lora-") && name.ends_with(".gguf")).collect();
+    let names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    adapter_files(name, names.iter().map(String::as_str)).into_iter().map(|name| folder.join(name)).collect()
+}
+
+/// Those of the files `names` that are adapters of the model in the GGUF file `model`, which is in the same folder: named after it, in order; if
+/// there are none, after the same model in another number format: adapters are published once, whatever the model's own files are
+/// quantised to.
+pub fn adapter_files<'n>(model: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+    let mut names: Vec<&str> = names.into_iter().filter(|name| is_adapter_file(name)).collect();
     names.sort_unstable();
-    let ends = |end: String| names.iter().filter(|name| name.ends_with(&end)).cloned().collect::<Vec<_>>();
-    let mut found = ends(format!("-{name}"));
-    if found.is_empty() {
-        let wanted = without_format(name);
-        let of_model = |name: &&String| without_format(name).ends_with(&format!("-{wanted}"));
-        found = names.iter().filter(of_model).cloned().collect();
+    let end = format!("-{model}");
+    let named_after: Vec<&str> = names.iter().copied().filter(|name| name.ends_with(&end)).collect();
+    if !named_after.is_empty() {
+        return named_after;
     }
-    found.into_iter().map(|name| folder.join(name)).collect()
+    let end = format!("-{}", without_format(model));
+    names.into_iter().filter(|name| without_format(name).ends_with(&end)).collect()
+}
+
+/// Whether a file is, by its name, no model but what a task adds to one.
+pub fn is_adapter_file(name: &str) -> bool {
+    name.starts_with("lora-") && name.ends_with(".gguf")
 }
 
 /// A file's name without extension, place in a split set and number format: `jina-v3` of `jina-v3-Q8_0.gguf`.
