@@ -328,8 +328,9 @@ mod tests {
     use crate::hub::names;
     use std::collections::HashSet;
 
-    const ARCHITECTURES: [&str; 11] = [
+    const ARCHITECTURES: [&str; 12] = [
         "bert",
+        "deberta-v2",
         "jina-bert-v2",
         "jina-bert-v3",
         "nomic-bert",

@@ -20,7 +20,7 @@ unsafe impl Plain for f32 {}
 unsafe impl Plain for half::f16 {}
 // SAFETY: as above; a transparent `u16`.
 unsafe impl Plain for half::bf16 {}
-// SAFETY: numbers only, 80 bytes of them at an alignment of 16.
+// SAFETY: numbers only, of four bytes or in arrays of whole fours of bytes, at an alignment of 4.
 unsafe impl Plain for crate::generic::block_product::QuantizedBlock {}
 
 /// A fixed number of values, the first on a cache-line boundary.

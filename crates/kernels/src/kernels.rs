@@ -5,6 +5,7 @@ use crate::generic::dot::DotRows;
 use crate::generic::gemm_float::GemmFloat;
 use crate::generic::gemm_q8::GemmQ8;
 use crate::generic::quantize::QuantizeRows;
+use crate::generic::relative_attention::DistanceEmbeddings;
 use crate::generic::rotary::RotaryRow;
 use crate::weights::quantized::Layout;
 use crate::weights::{BlockPanels, WeightType};
@@ -39,6 +40,7 @@ pub(crate) struct Kernels {
     pub(crate) masked_attention: unsafe fn(&AttentionJob),
     /// The plainest kind with products of codes.
     pub(crate) coded_attention: unsafe fn(&AttentionJob),
+    pub(crate) relative_attention: unsafe fn(&AttentionJob, &DistanceEmbeddings),
     /// Whether products of codes of 16 bits are faster than those of floats.
     pub(crate) fast_pairs: bool,
     /// The loops of [`crate::generic::peak`]: multiply-accumulates of codes and of `f32`.
@@ -60,7 +62,7 @@ macro_rules! kernel_table {
     ($simd:ty, $product:ty, $isa:expr $(, $(#[$attribute:meta])*)?) => {
         use crate::generic::{
             attention::AttentionJob, dot::DotRows, gemm_float::GemmFloat, gemm_q8::GemmQ8, quantize::QuantizeRows,
-            rotary::RotaryRow,
+            relative_attention::DistanceEmbeddings, rotary::RotaryRow,
         };
 
         $($(#[$attribute])*)?
@@ -145,6 +147,11 @@ macro_rules! kernel_table {
             unsafe { crate::generic::coded_attention::coded_attention::<$simd>(args) }
         }
         $($(#[$attribute])*)?
+        unsafe fn relative_attention(args: &AttentionJob, distances: &DistanceEmbeddings) {
+            // SAFETY: passed on from the caller, compiled for the instruction set.
+            unsafe { crate::generic::relative_attention::relative_attention::<$simd>(args, distances) }
+        }
+        $($(#[$attribute])*)?
         unsafe fn multiply_codes(rounds: usize, data: *const u8, out: *mut f32) -> usize {
             // SAFETY: passed on from the caller, compiled for the instruction set.
             unsafe { crate::generic::peak::multiply_codes::<$simd, $product>(rounds, data, out) }
@@ -192,6 +199,7 @@ macro_rules! kernel_table {
             attention,
             masked_attention,
             coded_attention,
+            relative_attention,
             fast_pairs: <$simd as crate::generic::Simd>::FAST_PAIRS,
             multiply_codes,
             multiply_floats,

@@ -12,6 +12,7 @@
 //! | [`Executor::attention`] | softmax attention within each sequence of a packed batch, under a [`Mask`], with grouped [`Heads`] and `ALiBi` |
 //! | [`Executor::linear_columns`], [`Executor::layer_norm_columns`], [`Executor::rms_norm_columns`] | the same for some columns: queries, keys, single heads |
 //! | [`Executor::gather`], [`Executor::attention_of`] | the same for the [`Rows`] that something is wanted of: a last layer need compute no others |
+//! | [`Executor::relative_attention_of`] | attention whose scores also tell how far query and key are apart, by embeddings of [`Distances`] |
 //! | [`Executor::scale`] | every value times one factor |
 //! | [`Executor::pool`] | one vector a sequence out of its hidden states |
 //! | [`nearest`] | the rows whose product with a vector is largest: search |
@@ -130,6 +131,7 @@
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod aarch64;
 mod buffer;
+mod distances;
 mod executor;
 mod generic;
 mod heads;
@@ -150,6 +152,7 @@ mod weights;
 mod x86_64;
 
 pub use buffer::Matrix;
+pub use distances::Distances;
 pub use executor::{Executor, Queries};
 pub use generic::store::{Activation, Epilogue};
 pub use heads::{Heads, Mask};

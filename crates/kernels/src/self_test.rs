@@ -9,8 +9,8 @@ mod reference;
 use std::sync::Arc;
 
 use crate::{
-    Activation, EmbeddingTable, Epilogue, Executor, Frequencies, Heads, Isa, Linear, Mask, Matrix, Norm, Pooling,
-    Rotary, RotaryStyle, Sequences, SharedBytes, ThreadPool, WeightType,
+    Activation, Distances, EmbeddingTable, Epilogue, Executor, Frequencies, Heads, Isa, Linear, Mask, Matrix, Norm,
+    Pooling, Queries, Rotary, RotaryStyle, Rows, Sequences, SharedBytes, ThreadPool, WeightType,
 };
 use data::{Encoded, Random};
 use reference::{Bounded, EPSILON};
@@ -271,7 +271,7 @@ fn attention(executor: &mut Executor, random: &mut Random, (name, kind): (&str, 
         let heads = match kind {
             Attention::Alibi => Heads::new(kv_count, dim).with_alibi(8.0),
             Attention::Grouped => Heads::new(2 * kv_count, dim).grouped(kv_count),
-            Attention::Masked(_) => Heads::new(kv_count, dim),
+            Attention::Masked(_) | Attention::Relative => Heads::new(kv_count, dim),
             Attention::Coded => Heads::new(kv_count, dim).coded(true),
         };
         let mask = if let Attention::Masked(mask) = kind { mask } else { Mask::Full };
@@ -279,7 +279,16 @@ fn attention(executor: &mut Executor, random: &mut Random, (name, kind): (&str, 
         let values = random.values(sequences.tokens() * heads.columns());
         let qkv = matrix(executor, sequences.tokens(), heads.columns(), &values);
         let mut out = unwritten(executor, sequences.tokens(), heads.count * dim);
-        executor.attention(&qkv, &sequences, &heads, mask, &mut out);
+        let relative = matches!(kind, Attention::Relative);
+        let embeddings =
+            matrix(executor, EMBEDDINGS, 2 * heads.keys().start, &random.values(2 * EMBEDDINGS * heads.keys().start));
+        if relative {
+            let distances = Distances::new(&embeddings, &heads, sequences.longest(), embedding_of);
+            let queries = Queries { matrix: &qkv, rows: Rows::All };
+            executor.relative_attention_of(queries, &qkv, &sequences, &heads, &distances, &mut out);
+        } else {
+            executor.attention(&qkv, &sequences, &heads, mask, &mut out);
+        }
         for tokens in sequences.iter() {
             for (token, head) in tokens.clone().flat_map(|token| (0..heads.count).map(move |head| (token, head))) {
                 let shared = head * kv_count / heads.count;
@@ -289,15 +298,29 @@ fn attention(executor: &mut Executor, random: &mut Random, (name, kind): (&str, 
                 let values: Vec<&[f32]> = visible().map(|key| part(key, heads.count + kv_count + shared)).collect();
                 let slope = f64::from(heads.slopes.get(head).copied().unwrap_or(0.0));
                 let losses: Vec<f64> = visible().map(|key| slope * key.abs_diff(token) as f64).collect();
-                let expected =
-                    reference::attention(part(token, head), &keys, &values, (heads.scale, heads.coded), &losses);
+                let (query, method) = (part(token, head), (heads.scale, heads.coded));
+                let expected = if relative {
+                    let of = |key: usize| embeddings.row(embedding_of(token as i64 - key as i64));
+                    let [as_keys, as_queries] = [heads.keys().start, 0]
+                        .map(|first| visible().map(|key| &of(key)[first + head * dim..][..dim]).collect::<Vec<_>>());
+                    reference::relative_attention(query, &keys, &values, method, [&as_keys, &as_queries])
+                } else {
+                    reference::attention(query, &keys, &values, method, &losses)
+                };
                 comparison.add_row(&out.row(token)[head * dim..][..dim], expected);
             }
         }
-        executor.recycle(qkv);
-        executor.recycle(out);
+        [qkv, out, embeddings].into_iter().for_each(|matrix| executor.recycle(matrix));
     }
     comparison.of(name)
+}
+
+/// Embeddings of distances.
+const EMBEDDINGS: usize = 21;
+
+/// That of a distance: far ones share the last to either side.
+fn embedding_of(distance: i64) -> usize {
+    (distance.clamp(-10, 10) + 10) as usize
 }
 
 /// What is particular about an attention.
@@ -307,15 +330,17 @@ enum Attention {
     Grouped,
     Alibi,
     Coded,
+    Relative,
 }
 
-const ATTENTIONS: [(&str, Attention); 6] = [
+const ATTENTIONS: [(&str, Attention); 7] = [
     ("attention", Attention::Masked(Mask::Full)),
     ("attention causal", Attention::Masked(Mask::Causal)),
     ("attention window", Attention::Masked(Mask::Window { left: 7, right: 4 })),
     ("attention grouped", Attention::Grouped),
     ("attention alibi", Attention::Alibi),
     ("attention of codes", Attention::Coded),
+    ("attention relative", Attention::Relative),
 ];
 
 fn sees(mask: Mask, query: usize, key: usize) -> bool {
@@ -407,7 +432,7 @@ mod tests {
             // Every operation once, and each compared with something that it is near to but not equal.
             let names: std::collections::HashSet<&str> =
                 test.operations.iter().map(|operation| operation.operation.as_str()).collect();
-            assert_eq!(names.len(), 4 + 2 + 4 * 9 + 2 + 6 + 5);
+            assert_eq!(names.len(), 4 + 2 + 4 * 9 + 2 + 7 + 5);
             assert_eq!(names.len(), test.operations.len());
             for name in [
                 "embed Q8_0",

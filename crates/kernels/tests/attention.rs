@@ -5,7 +5,7 @@
 mod common;
 
 use common::{EPSILON, Random, bits, bits_of, dirty, executors, matrix_of};
-use docent_kernels::{Executor, Heads, Isa, Mask, Matrix, Queries, Rows, Sequences};
+use docent_kernels::{Distances, Executor, Heads, Isa, Mask, Matrix, Queries, Rows, Sequences};
 use proptest::prelude::*;
 
 /// One query's place and what it may look at.
@@ -123,6 +123,79 @@ const MASKS: [Mask; 7] = [
     Mask::Window { left: 0, right: 7 },
     Mask::Window { left: 0, right: 0 },
 ];
+
+/// With embeddings of distances, each of the keys' terms a part of one product: `q . k + q . K + Q . k`.
+#[test]
+fn scores_by_distance_are_those_of_the_definition() {
+    let mut random = Random(29);
+    for (count, dim, embeddings, near) in [(2, 32, 33, 9), (1, 64, 512, 256), (3, 12, 7, 3), (2, 5, 1, 0)] {
+        let heads = Heads::new(count, dim);
+        let width = count * dim;
+        for lengths in [&[1, 0, 17, 6][..], &[130], &[33, 5, 64]] {
+            let sequences = Sequences::from_lengths(lengths.iter().copied());
+            let row_of = |distance: i64| (distance.clamp(-near, near) + near).min(embeddings as i64 - 1) as usize;
+            let values = random.values(embeddings * 2 * width);
+            let qkv = random_qkv(&mut random, lengths, &heads);
+            let mut results = Vec::new();
+            for mut executor in Isa::available().flat_map(executors) {
+                let projected = matrix_of(&mut executor, embeddings, 2 * width, &values);
+                let distances = Distances::new(&projected, &heads, sequences.longest() + 3, row_of);
+                let matrix = matrix_of(&mut executor, sequences.tokens(), heads.columns(), &qkv);
+                let mut out = dirty(&mut executor, sequences.tokens(), width);
+                let queries = Queries { matrix: &matrix, rows: Rows::All };
+                executor.relative_attention_of(queries, &matrix, &sequences, &heads, &distances, &mut out);
+                // Of the first tokens alone, the same bits.
+                let first = Queries { matrix: &first_rows(&mut executor, &matrix, &sequences), rows: Rows::First };
+                let mut of_first = dirty(&mut executor, first.matrix.rows(), width);
+                if lengths.iter().all(|&length| length > 0) {
+                    executor.relative_attention_of(first, &matrix, &sequences, &heads, &distances, &mut of_first);
+                    for (row, tokens) in sequences.iter().enumerate() {
+                        assert_eq!(bits(of_first.row(row)), bits(out.row(tokens.start)), "{lengths:?}");
+                    }
+                }
+                results.push((executor.isa(), out));
+            }
+            for tokens in sequences.iter() {
+                for (token, head) in tokens.clone().flat_map(|token| (0..count).map(move |head| (token, head))) {
+                    let part = |token: usize, part: usize| &qkv[token * 3 * width + part * width + head * dim..][..dim];
+                    let embedding = |key: usize, part: usize| {
+                        let row = row_of(token as i64 - key as i64);
+                        &values[row * 2 * width + part * width + head * dim..][..dim]
+                    };
+                    let query = [part(token, 0), part(token, 0), &vec![1.0; dim]].concat();
+                    let keys: Vec<Vec<f32>> = tokens
+                        .clone()
+                        .map(|key| {
+                            let third = embedding(key, 0).iter().zip(part(key, 1)).map(|(q, k)| q * k);
+                            [part(key, 1), embedding(key, 1), &third.collect::<Vec<_>>()].concat()
+                        })
+                        .collect();
+                    let (expected, error) = reference(&Query {
+                        query: &query,
+                        keys: keys.iter().map(Vec::as_slice).collect(),
+                        values: tokens.clone().map(|key| part(key, 2)).collect(),
+                        losses: vec![0.0; tokens.len()],
+                        scale: heads.scale,
+                    });
+                    for (isa, out) in &results {
+                        for (column, &found) in out.row(token)[head * dim..][..dim].iter().enumerate() {
+                            let off = (f64::from(found) - expected[column]).abs();
+                            assert!(off <= error[column], "{isa} {lengths:?} {heads:?} token {token}: {off:e}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The rows of the first token of each sequence that has one.
+fn first_rows(executor: &mut Executor, matrix: &Matrix, sequences: &Sequences) -> Matrix {
+    let firsts: Vec<usize> = sequences.iter().filter(|tokens| !tokens.is_empty()).map(|tokens| tokens.start).collect();
+    let mut out = executor.matrix(firsts.len(), matrix.columns());
+    executor.take_rows(matrix, &firsts, &mut out);
+    out
+}
 
 #[test]
 fn lengths_around_every_boundary_and_all_head_sizes() {

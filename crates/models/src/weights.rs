@@ -43,7 +43,8 @@ impl<'a> Weights<'a> {
         Weights { source, token: None, threads, used: RefCell::default() }
     }
 
-    fn checking(&self) -> bool {
+    /// Whether the shapes of tensors are looked at, and not their values.
+    pub(crate) fn checking(&self) -> bool {
         self.token.is_none()
     }
 

@@ -82,7 +82,7 @@ fn says(message: &str, part: &str) {
 
 #[test]
 fn settings_out_of_range_or_at_odds_are_named() {
-    let table: [(&str, &str, OwnedValue, &str); 24] = [
+    let table: [(&str, &str, OwnedValue, &str); 29] = [
         ("modern-bert", "attention.sliding_window", 0u32.into(), "sliding_window: expected at least 1, found 0"),
         (
             "modern-bert",
@@ -136,6 +136,21 @@ fn settings_out_of_range_or_at_odds_are_named() {
         ("nomic-bert-moe", "expert_used_count", 5u32.into(), "expert_used_count: expected 1 to the 4 experts, found 5"),
         ("nomic-bert-moe", "moe_every_n_layers", 1u32.into(), "moe_every_n_layers: expected at least 2, found 1"),
         ("jina-bert-v2", "feed_forward_length", 7u32.into(), "blk.0.ffn_up.weight"),
+        (
+            "deberta-v2",
+            "attention.relative_buckets_count",
+            3u32.into(),
+            "relative_buckets_count: expected 0, or 4 to less than 254, found 3",
+        ),
+        (
+            "deberta-v2",
+            "attention.relative_buckets_count",
+            254u32.into(),
+            "relative_buckets_count: expected 0, or 4 to less than 254, found 254",
+        ),
+        ("deberta-v2", "attention.relative_distance_max", 1u32.into(), "relative_distance_max: expected 2 to 4096"),
+        ("deberta-v2", "context_length", 5000u32.into(), "context_length: expected at most 4096, found 5000"),
+        ("deberta-v2", "classifier.activation", "mish".into(), "classifier.activation: expected gelu"),
         ("gte-new", "rope.scaling.factor", f32::INFINITY.into(), "rope.scaling.factor: expected a number above 0"),
     ];
     for (name, key, value, expected) in table {
@@ -155,6 +170,7 @@ fn settings_that_are_missing_are_named() {
         ("nomic-bert-moe", "moe_every_n_layers"),
         ("jina-bert-v2", "block_count"),
         ("jina-bert-v3", "feed_forward_length"),
+        ("deberta-v2", "attention.relative_distance_max"),
         ("gte-new", "context_length"),
     ] {
         says(&damaged(name, &[(&format!("{name}.{key}"), None)], |_| {}), key);
@@ -179,6 +195,8 @@ fn tensors_that_are_missing_are_named() {
         ("jina-bert-v2-code", "blk.0.attn_k_norm.weight"),
         ("jina-bert-v2-code", "blk.1.attn_q_norm.weight"),
         ("jina-bert-v3", "blk.0.attn_output_norm.weight"),
+        ("deberta-v2", "relative_embd.weight"),
+        ("deberta-v2", "blk.1.attn_k.weight"),
         ("gte-new", "blk.0.ffn_down.weight"),
     ] {
         let message = damaged(name, &[], |tensors| drop(tensors.remove(tensor).unwrap()));
@@ -204,6 +222,8 @@ fn tensors_of_another_shape_are_named() {
         ("jina-bert-v2", "token_types.weight", vec![23, 2]),
         ("jina-bert-v2-code", "blk.0.attn_q_norm.weight", vec![8]),
         ("jina-bert-v3", "blk.1.attn_qkv.bias", vec![24]),
+        ("deberta-v2", "relative_embd.weight", vec![24, 24]),
+        ("deberta-v2", "relative_embd_norm.weight", vec![23]),
         ("gte-new", "cls.weight", vec![24, 24]),
         ("gte-new", "blk.0.ffn_up.weight", vec![30, 20]),
     ] {
@@ -267,6 +287,13 @@ fn fields_of_directories_are_named() {
             json!({"type": "ntk", "factor": 0.5}),
             "rope_scaling.factor: expected a number from 1 on",
         ),
+        ("deberta-v2", "pos_att_type", json!(["c2p"]), "pos_att_type: expected \"c2p\" and \"p2c\", found [\"c2p\"]"),
+        ("deberta-v2", "pos_att_type", json!(2), "pos_att_type: expected a list of strings"),
+        ("deberta-v2", "share_att_key", json!(false), "share_att_key: expected true, found false"),
+        ("deberta-v2", "position_biased_input", json!(null), "position_biased_input: expected false, found true"),
+        ("deberta-v2", "conv_kernel_size", json!(3), "conv_kernel_size: expected 0, found 3"),
+        ("deberta-v2", "embedding_size", json!(12), "embedding_size: expected 24, found 12"),
+        ("deberta-v2", "pooler_hidden_act", json!("mish"), "pooler_hidden_act: expected gelu"),
         ("gte-new", "layer_norm_type", json!("rms_norm"), "layer_norm_type: expected \"layer_norm\""),
         ("gte-new", "logn_attention_scale", json!(true), "logn_attention_scale: expected false"),
     ] {

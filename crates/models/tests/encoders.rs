@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 /// Each with the architecture of its files.
-const MODELS: [(&str, &str); 9] = [
+const MODELS: [(&str, &str); 10] = [
     ("modern-bert", "modern-bert"),
     ("modern-bert-rerank", "modern-bert"),
     ("modern-bert-modules", "modern-bert"),
@@ -23,6 +23,7 @@ const MODELS: [(&str, &str); 9] = [
     ("jina-bert-v2-code", "jina-bert-v2"),
     ("jina-bert-v3", "jina-bert-v3"),
     ("gte-new", "gte-new"),
+    ("deberta-v2", "deberta-v2"),
 ];
 
 /// Those that transformers has had classes for since version 5, which give them a configuration and names of its own.

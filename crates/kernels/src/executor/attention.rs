@@ -2,7 +2,9 @@
 
 use crate::generic::attention::{AttentionJob, QUERY_ROWS, block_keys, scratch_len};
 use crate::generic::coded_attention;
-use crate::{Executor, Heads, Mask, Matrix, Rows, Sequences};
+use crate::generic::relative_attention::{self, DistanceEmbeddings};
+use crate::weights::PANEL;
+use crate::{Distances, Executor, Heads, Mask, Matrix, Rows, Sequences};
 
 use super::Shared;
 
@@ -68,6 +70,40 @@ impl Executor {
         mask: Mask,
         out: &mut Matrix,
     ) {
+        self.attend(queries, qkv, sequences, heads, (mask, None), out);
+    }
+
+    /// Attention of some tokens of each sequence to all tokens of it, with scores that also tell how far these are from each other (He et al.,
+    /// arXiv:2006.03654): `scale (q_i . k_j + q_i . K[i - j] + Q[i - j] . k_j)` with the embeddings of [`Distances`] as keys `K` and as
+    /// queries `Q`. Matrices are as for [`attention_of`](Self::attention_of), with queries in `qkv` too where they have no matrix of their own.
+    ///
+    /// # Panics
+    /// As [`attention_of`](Self::attention_of), or if the heads are others than those of the distances or share keys, or a sequence has more
+    /// tokens than [`Distances::positions`].
+    pub fn relative_attention_of(
+        &mut self,
+        queries: Queries<'_>,
+        qkv: &Matrix,
+        sequences: &Sequences,
+        heads: &Heads,
+        distances: &Distances,
+        out: &mut Matrix,
+    ) {
+        assert!(distances.fit(heads), "embeddings of distances for {} heads of {}", heads.count, heads.dim);
+        let (longest, most) = (sequences.longest(), distances.positions());
+        assert!(longest <= most, "a sequence of {longest} tokens with distances among {most}");
+        self.attend(queries, qkv, sequences, heads, (Mask::Full, Some(distances)), out);
+    }
+
+    fn attend(
+        &mut self,
+        queries: Queries<'_>,
+        qkv: &Matrix,
+        sequences: &Sequences,
+        heads: &Heads,
+        (mask, distances): (Mask, Option<&Distances>),
+        out: &mut Matrix,
+    ) {
         let Queries { matrix: query_matrix, rows } = queries;
         let group = heads.count.checked_div(heads.kv_count).unwrap_or(0);
         assert_eq!(group * heads.kv_count, heads.count, "heads of queries on {} of keys and values", heads.kv_count);
@@ -89,15 +125,25 @@ impl Executor {
         let plain = mask == Mask::Full && heads.slopes.is_empty();
         let coded = plain && heads.coded && self.kernels.fast_pairs;
         let longest = sequences.longest();
-        let scratch_of_codes = if coded { coded_attention::scratch_len(longest, heads.dim) } else { 0 };
-        let scratch_per_thread = scratch_len(longest, heads.dim, most * group).max(scratch_of_codes);
+        let scratch_per_thread = match distances {
+            Some(distances) => relative_attention::scratch_len(longest, heads.dim, distances.rows()),
+            None if coded => {
+                let of_codes = coded_attention::scratch_len(longest, heads.dim);
+                scratch_len(longest, heads.dim, most * group).max(of_codes)
+            }
+            None => scratch_len(longest, heads.dim, most * group),
+        };
         let scratch = scratch_per_thread.checked_mul(threads).expect("the scratch fits the address space");
         self.scratch.grow(scratch);
         let scratch = Shared(self.scratch.as_mut_slice().as_mut_ptr());
         let (data, out_stride) = (Shared(out.as_mut_ptr()), out.stride());
         let (query_data, query_stride) = (Shared(query_matrix.as_ptr().cast_mut()), query_matrix.stride());
         let qkv_data = Shared(qkv.as_ptr().cast_mut());
-        let (kernels, block_keys) = (self.kernels, block_keys(heads.dim));
+        let kernels = self.kernels;
+        let block_keys = match distances {
+            Some(_) => longest.next_multiple_of(PANEL),
+            None => block_keys(heads.dim),
+        };
         let skipped = if without_queries { width } else { 0 };
         let (keys, values) = (heads.keys().start - skipped, heads.values().start - skipped);
         self.for_jobs(blocks.len() * heads.kv_count, |job, thread| {
@@ -130,6 +176,14 @@ impl Executor {
                     out_stride,
                     scratch: scratch.get().add(thread * scratch_per_thread),
                 };
+                if let Some(distances) = distances {
+                    let [keys, queries] = distances.of_head(head);
+                    let (row_of, zero) = distances.row_of();
+                    let row_of = row_of.as_ptr().add(zero);
+                    let embeddings = DistanceEmbeddings { keys: keys.as_ptr(), queries: queries.as_ptr(), row_of };
+                    (kernels.relative_attention)(&job, &embeddings);
+                    return;
+                }
                 // By the length alone, so that a token's result is the same in every batch.
                 if coded && coded_attention::KEYS.contains(&job.length) {
                     (kernels.coded_attention)(&job);

@@ -81,13 +81,13 @@ pub(crate) fn scratch_len(length: usize, head_dim: usize, queries: usize) -> usi
 }
 
 /// Neighbouring keys with their values, in panels: the keys `[panel][dim][16 tokens]`, the values `[panel][token][16 dims]`.
-struct Block {
+pub(super) struct Block {
     /// Their places in the sequence.
     keys: Range<usize>,
     key_panels: *mut f32,
     value_panels: *mut f32,
-    scores: *mut f32,
-    score_stride: usize,
+    pub(super) scores: *mut f32,
+    pub(super) score_stride: usize,
     /// The largest score and the sum of exponentials so far of each query, heads outermost.
     kept: *mut [f32; 2],
 }
@@ -104,7 +104,7 @@ impl Block {
     ///
     /// # Safety
     /// There must be no more keys than [`AttentionJob::block_keys`], and the scratch must have [`scratch_len`] values.
-    unsafe fn new(job: &AttentionJob, keys: Range<usize>) -> Self {
+    pub(super) unsafe fn new(job: &AttentionJob, keys: Range<usize>) -> Self {
         let padded = job.block_keys.min(job.length.next_multiple_of(PANEL));
         let score_stride = score_stride(padded);
         // SAFETY: the four parts of the scratch are disjoint and add up to `scratch_len`.
@@ -128,7 +128,7 @@ impl Block {
 /// have the full mask, no slopes, and no more keys than a block.
 #[inline(always)]
 pub(crate) unsafe fn attention<S: Simd>(job: &AttentionJob) {
-    let &AttentionJob { head_dim, length, .. } = job;
+    let length = job.length;
     // SAFETY: rows and columns stay within the queries, the keys and the head, or within padding.
     unsafe {
         let block = Block::new(job, 0..length);
@@ -137,23 +137,41 @@ pub(crate) unsafe fn attention<S: Simd>(job: &AttentionJob) {
         for head in 0..job.heads {
             for_row_tiles!(0..job.tokens.len(), |row, ROWS| {
                 scores::<S, ROWS>(job, &block, head, row, 0..length.div_ceil(PANEL));
-                let mut reciprocals = exponentials_of_rows::<S, ROWS, false>(block.scores, block.score_stride, length);
-                for reciprocal in &mut reciprocals {
-                    *reciprocal = 1.0 / *reciprocal;
-                }
-                for_panel_strips!(S, 0..head_dim.div_ceil(PANEL), |panel, PANELS| {
-                    let values = block.value_panels.add(panel * PANEL * length);
-                    let tile = product::<S, f32, ROWS, PANELS>(block.scores, block.score_stride, values, length);
-                    for (r, (tile, &reciprocal)) in tile.iter().zip(&reciprocals).enumerate() {
-                        for (p, &sum) in tile.iter().enumerate() {
-                            let column = (panel + p) * PANEL;
-                            let to = job.out_at(head, row + r, column);
-                            store_first::<S>(to, S::mul(sum, S::splat(reciprocal)), head_dim.saturating_sub(column));
-                        }
-                    }
-                });
+                weighted_values::<S, ROWS>(job, &block, head, row);
             });
         }
+    }
+}
+
+/// Writes what `ROWS` queries gather from a block that has all keys, from their scores.
+///
+/// # Safety
+/// As for [`attention`]; the block must be packed and have the scores of the tile that begins with row `row`.
+#[inline(always)]
+pub(super) unsafe fn weighted_values<S: Simd, const ROWS: usize>(
+    job: &AttentionJob,
+    block: &Block,
+    head: usize,
+    row: usize,
+) {
+    let &AttentionJob { head_dim, length, .. } = job;
+    // SAFETY: as the caller says.
+    unsafe {
+        let mut reciprocals = exponentials_of_rows::<S, ROWS, false>(block.scores, block.score_stride, length);
+        for reciprocal in &mut reciprocals {
+            *reciprocal = 1.0 / *reciprocal;
+        }
+        for_panel_strips!(S, 0..head_dim.div_ceil(PANEL), |panel, PANELS| {
+            let values = block.value_panels.add(panel * PANEL * length);
+            let tile = product::<S, f32, ROWS, PANELS>(block.scores, block.score_stride, values, length);
+            for (r, (tile, &reciprocal)) in tile.iter().zip(&reciprocals).enumerate() {
+                for (p, &sum) in tile.iter().enumerate() {
+                    let column = (panel + p) * PANEL;
+                    let to = job.out_at(head, row + r, column);
+                    store_first::<S>(to, S::mul(sum, S::splat(reciprocal)), head_dim.saturating_sub(column));
+                }
+            }
+        });
     }
 }
 
@@ -288,7 +306,7 @@ unsafe fn tile<S: Simd, const ROWS: usize>(job: &AttentionJob, block: &Block, he
 /// # Safety
 /// As for [`attention`]; the block must be packed and have the panels.
 #[inline(always)]
-unsafe fn scores<S: Simd, const ROWS: usize>(
+pub(super) unsafe fn scores<S: Simd, const ROWS: usize>(
     job: &AttentionJob,
     block: &Block,
     head: usize,
@@ -372,7 +390,7 @@ unsafe fn add_weighted<S: Simd, const PANELS: usize>(
 /// # Safety
 /// As for [`attention`].
 #[inline(always)]
-unsafe fn pack_keys<S: Simd>(job: &AttentionJob, block: &Block) {
+pub(super) unsafe fn pack_keys<S: Simd>(job: &AttentionJob, block: &Block) {
     let &AttentionJob { head_dim, stride, .. } = job;
     let whole = head_dim / LANES * LANES;
     // SAFETY: reads rows of the block's keys and columns below `head_dim`.
@@ -398,7 +416,7 @@ unsafe fn pack_keys<S: Simd>(job: &AttentionJob, block: &Block) {
 /// # Safety
 /// As for [`attention`].
 #[inline(always)]
-unsafe fn pack_values<S: Simd>(job: &AttentionJob, block: &Block) {
+pub(super) unsafe fn pack_values<S: Simd>(job: &AttentionJob, block: &Block) {
     let &AttentionJob { head_dim, stride, .. } = job;
     let keys = block.keys.len();
     // SAFETY: reads rows of the block's keys and columns below `head_dim`.

@@ -18,6 +18,7 @@ pub(crate) mod math;
 pub(crate) mod peak;
 pub(crate) mod portable;
 pub(crate) mod quantize;
+pub(crate) mod relative_attention;
 pub(crate) mod rotary;
 pub(crate) mod rows;
 pub(crate) mod simd;

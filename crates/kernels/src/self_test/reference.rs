@@ -181,6 +181,29 @@ pub(super) fn attention(
         .collect()
 }
 
+/// The same where each key's distance has an embedding as a key and one as a query.
+pub(super) fn relative_attention(
+    query: &[f32],
+    keys: &[&[f32]],
+    values: &[&[f32]],
+    method: (f32, bool),
+    [as_keys, as_queries]: [&[&[f32]]; 2],
+) -> Vec<Bounded> {
+    // `q . k + q . K + Q . k` as one product.
+    let query = [query, query, &vec![1.0; query.len()]].concat();
+    let embeddings = as_keys.iter().zip(as_queries);
+    let keys: Vec<Vec<f32>> = keys
+        .iter()
+        .zip(embeddings)
+        .map(|(key, (as_key, as_query))| {
+            let third: Vec<f32> = as_query.iter().zip(*key).map(|(q, k)| q * k).collect();
+            [*key, *as_key, &third].concat()
+        })
+        .collect();
+    let keys: Vec<&[f32]> = keys.iter().map(Vec::as_slice).collect();
+    attention(&query, &keys, values, method, &vec![0.0; keys.len()])
+}
+
 /// What attention loses where it multiplies codes, at most: half a step of each, or all zero.
 #[derive(Default)]
 struct CodeSteps {

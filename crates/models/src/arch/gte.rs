@@ -102,7 +102,7 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
         block.map(Inner::FeedForward)
     };
     let encoder = Encoder::load(settings, weights, &sizes, Some(rotary), attention, feed_forward)?;
-    let scorer = encoder::scorer(weights, sizes.hidden)?;
+    let scorer = encoder::scorer(weights, sizes.hidden, Activation::Tanh)?;
     Ok(Loaded::encoder(encoder, sizes, scorer))
 }
 

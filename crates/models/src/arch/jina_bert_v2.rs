@@ -105,7 +105,7 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
     let encoder = Encoder::load(settings, weights, &sizes, None, attention, feed_forward)?;
     let scorer = match scorer_of_old_files(weights, hidden)? {
         Some(scorer) => Some(scorer),
-        None => encoder::scorer(weights, hidden)?,
+        None => encoder::scorer(weights, hidden, Activation::Tanh)?,
     };
     Ok(Loaded::encoder(encoder, sizes, scorer))
 }

@@ -1,6 +1,7 @@
 //! The architectures, one file each, and the register that finds them.
 
 pub(crate) mod bert;
+pub(crate) mod deberta_v2;
 pub(crate) mod gemma_embedding;
 pub(crate) mod gte;
 pub(crate) mod jina_bert_v2;
@@ -86,6 +87,7 @@ pub(crate) struct Architecture {
 /// Every architecture that this version runs.
 pub(crate) static ARCHITECTURES: &[Architecture] = &[
     bert::ARCHITECTURE,
+    deberta_v2::ARCHITECTURE,
     gemma_embedding::ARCHITECTURE,
     gte::ARCHITECTURE,
     jina_bert_v2::ARCHITECTURE,

@@ -1,6 +1,6 @@
 //! Self-attention: from hidden states to what each token gathers from those it sees.
 
-use docent_kernels::{Epilogue, Executor, Heads, Mask, Matrix, Norm, Queries, Rotary, Rows, Sequences};
+use docent_kernels::{Distances, Epilogue, Executor, Heads, Mask, Matrix, Norm, Queries, Rotary, Rows, Sequences};
 
 use super::Adapted;
 use crate::pass::{Cache, Pass};
@@ -11,6 +11,8 @@ pub(crate) struct Attention {
     pub(crate) projection: Adapted,
     heads: Heads,
     norm: Option<QueryKeyNorm>,
+    /// What scores tell of the distance between tokens, if they tell it.
+    distances: Option<Distances>,
 }
 
 /// A norm of queries and of keys, before positions turn them.
@@ -24,7 +26,24 @@ pub(crate) enum QueryKeyNorm {
 impl Attention {
     pub(crate) fn new(projection: Adapted, heads: &Heads, norm: Option<QueryKeyNorm>) -> Self {
         let heads = heads.clone().coded(projection.is_quantized());
-        Attention { projection, heads, norm }
+        Attention { projection, heads, norm, distances: None }
+    }
+
+    /// The same with scores that tell the distance, by `embeddings` that are projected as hidden states are; `row_of` has the row of each
+    /// distance among so many positions.
+    pub(crate) fn with_distances(
+        self,
+        executor: &mut Executor,
+        embeddings: &Matrix,
+        positions: usize,
+        row_of: impl Fn(i64) -> usize,
+    ) -> Self {
+        let mut projected = executor.matrix(embeddings.rows(), self.heads.columns());
+        let columns = self.heads.queries_and_keys();
+        self.projection.run_columns(executor, None, embeddings, columns, Epilogue::Assign, &mut projected);
+        let distances = Distances::new(&projected, &self.heads, positions, row_of);
+        executor.recycle(projected);
+        Attention { distances: Some(distances), ..self }
     }
 
     /// Layer `layer` of a pass: what each of `rows` gathers, its heads side by side, from the tokens that `mask` lets it see.
@@ -62,6 +81,10 @@ impl Attention {
         let queries_of = |rows| Queries { matrix: queries.as_ref().unwrap_or(&qkv), rows };
         let mut out = executor.matrix(rows.count(batch.sequences()), heads.queries().end);
         match &mut pass.cache {
+            Cache::None if let Some(distances) = &self.distances => {
+                let queries = queries_of(rows);
+                executor.relative_attention_of(queries, &qkv, batch.sequences(), heads, distances, &mut out);
+            }
             Cache::None => executor.attention_of(queries_of(rows), &qkv, batch.sequences(), heads, mask, &mut out),
             Cache::Extend(prefix) => {
                 let first = prefix.tokens();
@@ -109,6 +132,6 @@ impl Attention {
 
     /// Bytes of memory that the packed weights take.
     pub(crate) fn bytes(&self) -> usize {
-        self.projection.bytes()
+        self.projection.bytes() + self.distances.as_ref().map_or(0, Distances::bytes)
     }
 }

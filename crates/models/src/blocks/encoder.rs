@@ -7,7 +7,9 @@
 //!     x = LN(x + feed_forward(x))
 //! ```
 
-use docent_kernels::{EmbeddingTable, Epilogue, Executor, Heads, Mask, Matrix, Norm, Pooling, Rotary, RotaryStyle};
+use docent_kernels::{
+    Activation, EmbeddingTable, Epilogue, Executor, Heads, Mask, Matrix, Norm, Pooling, Rotary, RotaryStyle,
+};
 
 use super::{Adapted, AdaptedEmbeddings, Attention, Experts, FeedForward, position};
 use crate::Error;
@@ -174,9 +176,9 @@ impl Encoder {
     }
 }
 
-/// BERT's classifier with one output, if there is one: of the first token, through a dense layer with tanh if there is one.
-pub(crate) fn scorer(weights: &Weights<'_>, hidden: usize) -> Result<Option<Scorer>, Error> {
-    use docent_kernels::Activation::Tanh;
+/// BERT's classifier with one output, if there is one: of the first token, through a dense layer with an activation (BERT's is tanh) if
+/// there is one.
+pub(crate) fn scorer(weights: &Weights<'_>, hidden: usize, activation: Activation) -> Result<Option<Scorer>, Error> {
     if !weights.has("cls.output.weight") || weights.rows("cls.output.weight", hidden)? != 1 {
         // A pooler that an embedding model does not read, or a classifier of something else than relevance.
         weights.pass_over("cls");
@@ -185,7 +187,7 @@ pub(crate) fn scorer(weights: &Weights<'_>, hidden: usize) -> Result<Option<Scor
     }
     let mut head = Head::default();
     if weights.has("cls.weight") {
-        head.steps.push(Step::Linear(weights.linear("cls", hidden, hidden)?, Some(Tanh)));
+        head.steps.push(Step::Linear(weights.linear("cls", hidden, hidden)?, Some(activation)));
     }
     head.steps.push(Step::Linear(weights.linear("cls.output", hidden, 1)?, None));
     Ok(Some(Scorer { pooling: Pooling::Cls, head, kind: ScoreKind::Logit }))

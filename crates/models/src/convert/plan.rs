@@ -275,7 +275,7 @@ fn stored_type(name: &str, shape: &[u64], ty: OutputType) -> TensorType {
         || name.ends_with("_norm.weight")
         || !name.ends_with(".weight")
         || name.ends_with(".ffn_gate_inp.weight")
-        || matches!(name, "position_embd.weight" | "token_types.weight");
+        || matches!(name, "position_embd.weight" | "token_types.weight" | "relative_embd.weight");
     if single {
         return TensorType::F32;
     }

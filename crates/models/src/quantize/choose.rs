@@ -160,7 +160,7 @@ fn is_matrix(tensor: Shape<'_>) -> bool {
     let name = tensor.name;
     tensor.dims.iter().skip(1).any(|&dim| dim > 1)
         && name.ends_with("weight")
-        && !["position_embd.weight", "token_types.weight"].contains(&name)
+        && !["position_embd.weight", "token_types.weight", "relative_embd.weight"].contains(&name)
         && !KEPT.iter().any(|part| name.contains(part))
 }
 

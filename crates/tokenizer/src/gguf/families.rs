@@ -50,7 +50,8 @@ pub(super) fn unigram(metadata: Metadata<'_>) -> Result<Tokenizer, Error> {
     let encoder = tokens.is_encoder()?;
     let before = tokens.wanted("add_bos_token", encoder, bos)?;
     let after = tokens.wanted("add_eos_token", true, eos)?;
-    let between = if tokens.flag("add_sep_token", encoder)? || encoder { sep } else { None };
+    let doubled = tokens.doubles_separator()?;
+    let between = if tokens.flag("add_sep_token", doubled)? || doubled { sep } else { None };
 
     let mut normalizer = vec![];
     if let Some(rules) = metadata.bytes("tokenizer.ggml.precompiled_charsmap")?.filter(|rules| !rules.is_empty()) {

@@ -155,6 +155,11 @@ impl<'a> Tokens<'a> {
         Ok(architecture.contains("bert") || architecture == "gte-new")
     }
 
+    /// Whether the separator stands twice between the texts of a pair, as XLM-R has it; `DeBERTa` has it once, like BERT.
+    pub(super) fn doubles_separator(&self) -> Result<bool, Error> {
+        Ok(self.is_encoder()? && self.architecture()? != "deberta-v2")
+    }
+
     /// A special token that a flag asks for.
     pub(super) fn wanted(&self, flag: &str, default: bool, id: Option<u32>) -> Result<Vec<u32>, Error> {
         if !self.flag(flag, default)? {
