@@ -4,9 +4,9 @@
 usage: hot_loops.py ASSEMBLY [--list]
 
 ASSEMBLY is what `cargo rustc -p docent-kernels --release --lib -- --emit=asm` writes, for x86-64 or 64-bit Arm. Hot code is every basic block, inside a loop
-of an entry point (gemm_q8, gemm_f32, gemm_f16, gemm_bf16, attention, coded_attention) of an instruction set with vectors, that contains one of
+of an entry point (gemm_q8, gemm_f32, gemm_f16, gemm_bf16, attention, coded_attention, relative_attention) of an instruction set with vectors, that contains one of
 the multiplications or conversions named below. The check fails if such a block stores more than one vector register to the
-stack for every 24 of them (8 in attention), and if an entry point has no such block, which would mean that nothing was checked.
+stack for every 24 of them (8 in attention and relative_attention), and if an entry point has no such block, which would mean that nothing was checked.
 
 It fails as well if an intrinsic was not inlined: masked attention, whose sums live on the stack between loops, is not searched for spills, and was once
 six times slower for such a call.
@@ -20,7 +20,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-ENTRY = re.compile(r"^_ZN14docent_kernels(?:6x86_64|7aarch64)\d+(avx2|avx512|avx_vnni|neon_dot|neon)\d+(gemm_q8|gemm_f32|gemm_f16|gemm_bf16|attention|coded_attention)17h\w+E:$")
+ENTRY = re.compile(r"^_ZN14docent_kernels(?:6x86_64|7aarch64)\d+(avx2|avx512|avx_vnni|neon_dot|neon)\d+(gemm_q8|gemm_f32|gemm_f16|gemm_bf16|attention|coded_attention|relative_attention)17h\w+E:$")
 # An intrinsic that became a function of its own: its caller was compiled without the instruction set, as closures that a library calls are.
 LOST = re.compile(r"^_ZN4core9core_arch\w+17h\w+E:$")
 LABEL = re.compile(r"^(\.L\w+):")
@@ -29,10 +29,10 @@ SPILL = re.compile(r"^\s+(?:vmov\S+\s+%[xyz]mm\d+,.*\(%rsp\)|stu?[rp]\s+q\d+,.*\
 MULTIPLY_FLOAT = ("vfmadd", "fmla")
 MULTIPLY = {"gemm_q8": ("vpmaddwd", "vpdpbusd", "vcvtdq2ps", "smlal", "smull", "sdot", "scvtf"), "gemm_f32": MULTIPLY_FLOAT,
             "gemm_f16": MULTIPLY_FLOAT, "gemm_bf16": MULTIPLY_FLOAT, "attention": MULTIPLY_FLOAT,
-            "coded_attention": ("vpdpwssd", "vpmaddwd", "smlal")}
+            "coded_attention": ("vpdpwssd", "vpmaddwd", "smlal"), "relative_attention": MULTIPLY_FLOAT}
 
 # Multiplications for each spill that may be: the tiles for the last rows of a sequence have one in eight on AVX-512, and run once a sequence.
-PER_SPILL = {"attention": 8}
+PER_SPILL = {"attention": 8, "relative_attention": 8}
 
 
 def functions(lines):
