@@ -15,7 +15,7 @@
 
 use docent_kernels::{Activation, Executor, Heads, Isa, Matrix};
 
-use super::{Architecture, Loaded, Sizes, find, layer_and_part};
+use super::{Architecture, Loaded, Sizes, renamed};
 use crate::Error;
 use crate::blocks::encoder::{self, Encoder, Inner};
 use crate::blocks::{Attention, FeedForward};
@@ -238,14 +238,7 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
     if UNUSED.iter().any(|unused| name.starts_with(unused)) {
         return HfName::Unused;
     }
-    let Some((stem, kind @ ("weight" | "bias"))) = name.rsplit_once('.') else { return HfName::Unknown };
-    if let Some(gguf) = find(TABLES, stem) {
-        return HfName::Gguf(format!("{gguf}.{kind}"));
-    }
-    match layer_and_part(stem, &["encoder.layer."]).and_then(|(index, part)| Some((index, find(LAYER, part)?))) {
-        Some((index, gguf)) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
-        None => HfName::Unknown,
-    }
+    renamed(name, TABLES, "encoder.layer.", LAYER)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 
 use docent_kernels::{Activation, Heads};
 
-use super::{Architecture, Loaded, find, layer_and_part, transformers_names};
+use super::{Architecture, Loaded, renamed, transformers_names};
 use crate::Error;
 use crate::blocks::encoder::{self, Encoder, Inner};
 use crate::blocks::{Attention, FeedForward, Gate, position};
@@ -131,12 +131,8 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
     if UNUSED.iter().any(|unused| name.starts_with(unused)) {
         return HfName::Unused;
     }
-    let Some((stem, kind @ ("weight" | "bias"))) = name.rsplit_once('.') else { return HfName::Unknown };
-    if let Some(gguf) = find(TABLES, stem) {
-        return HfName::Gguf(format!("{gguf}.{kind}"));
-    }
-    match layer_and_part(stem, &["encoder.layer."]).and_then(|(index, part)| Some((index, find(LAYER, part)?))) {
-        Some((index, gguf)) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
-        None => transformers_names::gguf_name(name),
+    match renamed(name, TABLES, "encoder.layer.", LAYER) {
+        HfName::Unknown => transformers_names::gguf_name(name),
+        known => known,
     }
 }

@@ -126,6 +126,23 @@ pub(crate) fn layer_and_part<'n>(stem: &'n str, prefixes: &[&str]) -> Option<(&'
     index.parse::<u16>().is_ok_and(|layer| layer.to_string() == index).then_some((index, part))
 }
 
+/// The GGUF name of a weight or a bias: by `tables` outside the layers, by `parts` in those, whose numbers follow `layers`.
+pub(crate) fn renamed(
+    name: &str,
+    tables: &[(&str, &'static str)],
+    layers: &str,
+    parts: &[(&str, &'static str)],
+) -> HfName {
+    let Some((stem, kind @ ("weight" | "bias"))) = name.rsplit_once('.') else { return HfName::Unknown };
+    if let Some(gguf) = find(tables, stem) {
+        return HfName::Gguf(format!("{gguf}.{kind}"));
+    }
+    match layer_and_part(stem, &[layers]).and_then(|(index, part)| Some((index, find(parts, part)?))) {
+        Some((index, gguf)) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
+        None => HfName::Unknown,
+    }
+}
+
 /// The GGUF name that a table gives: of tensors outside the layers, or of parts of a layer.
 pub(crate) fn find(names: &[(&str, &'static str)], stem: &str) -> Option<&'static str> {
     names.iter().find(|(hf, _)| *hf == stem).map(|&(_, gguf)| gguf)

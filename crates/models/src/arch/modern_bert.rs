@@ -20,7 +20,7 @@ use docent_kernels::{
     Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Pooling, Rotary,
 };
 
-use super::{Architecture, Loaded, Network, find, layer_and_part};
+use super::{Architecture, Loaded, Network, renamed};
 use crate::Error;
 use crate::blocks::{Attention, FeedForward, Gate, encoder, position};
 use crate::head::{Head, ScoreKind, Scorer, Step};
@@ -274,12 +274,5 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
         // What predicted words in training.
         return HfName::Unused;
     }
-    let Some((stem, kind @ ("weight" | "bias"))) = name.rsplit_once('.') else { return HfName::Unknown };
-    if let Some(gguf) = find(TABLES, stem) {
-        return HfName::Gguf(format!("{gguf}.{kind}"));
-    }
-    match layer_and_part(stem, &["layers."]).and_then(|(index, part)| Some((index, find(LAYER, part)?))) {
-        Some((index, gguf)) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
-        None => HfName::Unknown,
-    }
+    renamed(name, TABLES, "layers.", LAYER)
 }

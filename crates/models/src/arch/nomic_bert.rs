@@ -14,7 +14,7 @@
 
 use docent_kernels::{Activation, Heads, Linear};
 
-use super::{Architecture, Loaded, Sizes, find, layer_and_part, transformers_names};
+use super::{Architecture, Loaded, Sizes, find, layer_and_part, renamed, transformers_names};
 use crate::Error;
 use crate::blocks::encoder::{self, Encoder, Inner};
 use crate::blocks::{Attention, Expert, Experts, FeedForward, position};
@@ -195,12 +195,8 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
     {
         return HfName::Gguf(format!("blk.{layer}.{gguf}"));
     }
-    let Some((stem, kind @ ("weight" | "bias"))) = name.rsplit_once('.') else { return HfName::Unknown };
-    if let Some(gguf) = find(TABLES, stem) {
-        return HfName::Gguf(format!("{gguf}.{kind}"));
-    }
-    match layer_and_part(stem, &["encoder.layers."]).and_then(|(index, part)| Some((index, find(LAYER, part)?))) {
-        Some((index, gguf)) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
-        None => transformers_names::gguf_name(name),
+    match renamed(name, TABLES, "encoder.layers.", LAYER) {
+        HfName::Unknown => transformers_names::gguf_name(name),
+        known => known,
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! A checkpoint that transformers has loaded under the publisher's names it saves under them again; one that it has made has these.
 
-use super::{find, layer_and_part};
+use super::renamed;
 use crate::source::HfName;
 
 /// The GGUF name of a tensor whose name has lost the prefix of the model's class.
@@ -27,12 +27,5 @@ pub(super) fn gguf_name(name: &str) -> HfName {
         ("mlp.fc2", "ffn_down"),
         ("post_mlp_layernorm", "layer_output_norm"),
     ];
-    let Some((stem, kind @ ("weight" | "bias"))) = name.rsplit_once('.') else { return HfName::Unknown };
-    if let Some(gguf) = find(TABLES, stem) {
-        return HfName::Gguf(format!("{gguf}.{kind}"));
-    }
-    match layer_and_part(stem, &["layers."]).and_then(|(index, part)| Some((index, find(LAYER, part)?))) {
-        Some((index, gguf)) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
-        None => HfName::Unknown,
-    }
+    renamed(name, TABLES, "layers.", LAYER)
 }

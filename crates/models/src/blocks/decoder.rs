@@ -14,7 +14,7 @@ use docent_kernels::{
 
 use super::{Attention, FeedForward, QueryKeyNorm, position};
 use crate::Error;
-use crate::arch::{Loaded, Network, Sizes, find, layer_and_part};
+use crate::arch::{Loaded, Network, Sizes, renamed};
 use crate::head::{Head, Scorer};
 use crate::pass::Pass;
 use crate::settings::{HfConfig, Settings, Translation};
@@ -247,15 +247,9 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
         ("mlp.down_proj", "ffn_down"),
     ];
     let name = name.strip_prefix("model.").unwrap_or(name);
-    let Some((stem, kind @ ("weight" | "bias"))) = name.rsplit_once('.') else {
-        // A buffer of old checkpoints.
-        return if name.ends_with("rotary_emb.inv_freq") { HfName::Unused } else { HfName::Unknown };
-    };
-    if let Some(gguf) = find(TABLES, stem) {
-        return HfName::Gguf(format!("{gguf}.{kind}"));
+    // A buffer of old checkpoints.
+    if name.ends_with("rotary_emb.inv_freq") {
+        return HfName::Unused;
     }
-    match layer_and_part(stem, &["layers."]).and_then(|(index, part)| Some((index, find(LAYER, part)?))) {
-        Some((index, gguf)) => HfName::Gguf(format!("blk.{index}.{gguf}.{kind}")),
-        None => HfName::Unknown,
-    }
+    renamed(name, TABLES, "layers.", LAYER)
 }
