@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::copy_folder;
 use docent_gguf::{Gguf, OwnedValue, TensorType, WriteError, Writer};
 use docent_kernels::ThreadPool;
 use docent_models::Model;
@@ -303,20 +306,8 @@ fn fields_of_directories_are_named() {
 
 /// The message for a copy of a directory that `damage` has gone over.
 fn directory(name: &str, damage: impl FnOnce(&Path)) -> String {
-    fn copy(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let target = to.join(entry.file_name());
-            if entry.path().is_dir() {
-                copy(&entry.path(), &target);
-            } else {
-                fs::copy(entry.path(), target).unwrap();
-            }
-        }
-    }
     let folder = TempDir::new().unwrap();
-    copy(&fixture(name), folder.path());
+    copy_folder(&fixture(name), folder.path());
     damage(folder.path());
     message(folder.path())
 }
@@ -493,16 +484,7 @@ fn factors_at_odds_with_the_weights_are_named() {
 
 /// A copy of jina-embeddings-v3 as transformers 5 has it, with its adapters in folders.
 fn of_transformers_5() -> TempDir {
-    let from = fixture("../transformers-5/jina-bert-v3");
     let to = TempDir::new().unwrap();
-    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
-        fs::copy(from.join(file), to.path().join(file)).unwrap();
-    }
-    for task in ["retrieval_query", "text_matching"] {
-        fs::create_dir(to.path().join(task)).unwrap();
-        for file in ["adapter_config.json", "adapter_model.safetensors"] {
-            fs::copy(from.join(task).join(file), to.path().join(task).join(file)).unwrap();
-        }
-    }
+    copy_folder(&fixture("../transformers-5/jina-bert-v3"), to.path());
     to
 }

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::copy_folder;
 use docent_gguf::{Gguf, OwnedArray, OwnedValue, TensorType, WriteError, Writer};
 use docent_kernels::ThreadPool;
 use docent_models::Model;
@@ -93,18 +96,6 @@ fn directory_error(damage: impl FnOnce(&Path)) -> String {
     copy_folder(&fixture("bert-tiny"), &copy);
     damage(&copy);
     message(open(&copy), "damaged")
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
-        if path.is_dir() {
-            copy_folder(&path, &to.join(name));
-        } else {
-            fs::copy(&path, to.join(name)).unwrap();
-        }
-    }
 }
 
 fn message(model: Result<Model, docent_models::Error>, file: &str) -> String {

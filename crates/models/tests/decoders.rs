@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use common::copy_folder;
 use docent_kernels::{Executor, Isa, Matrix, Pooling, ThreadPool};
 use docent_models::convert::{OutputType, convert};
 use docent_models::{Batch, Model, ScoreKind};
@@ -76,18 +79,6 @@ fn directory(name: &str) -> Model {
     open(&folder(name))
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
-
 fn converted(name: &str, ty: OutputType) -> Model {
     converted_from(&folder(name), ty)
 }
@@ -150,7 +141,7 @@ fn check(model: &Model, reference: &Reference, executor: &mut Executor, what: &s
 #[test]
 fn gemma_with_the_rotary_parameters_of_transformers_5_gives_the_vectors() {
     let (name, edited) = ("decoders/gemma-window", TempDir::new().unwrap());
-    copy(&folder(name), edited.path());
+    copy_folder(&folder(name), edited.path());
     let path = edited.path().join("config.json");
     let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let fields = config.as_object_mut().unwrap();
@@ -269,7 +260,7 @@ fn in_jinas_names() -> TempDir {
         ("output.LayerNorm", "norm2"),
     ];
     let to = TempDir::new().unwrap();
-    copy(&folder("convertible/xlmr-rerank"), to.path());
+    copy_folder(&folder("convertible/xlmr-rerank"), to.path());
 
     let path = to.path().join("config.json");
     let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
@@ -366,7 +357,7 @@ fn a_directory_with_pieces_alone_is_what_it_converts_to() {
 fn pieces_that_cannot_be_used_are_named() {
     let message = |change: &dyn Fn(&Path)| {
         let folder = TempDir::new().unwrap();
-        copy(&self::folder("convertible/llama-embed"), folder.path());
+        copy_folder(&self::folder("convertible/llama-embed"), folder.path());
         change(folder.path());
         let message = Model::open(folder.path(), &ThreadPool::new(1)).unwrap_err().to_string();
         assert_eq!(message.lines().count(), 1, "{message}");

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use common::copy_folder;
 use docent_kernels::{Executor, Isa, Matrix, Pooling, ThreadPool};
 use docent_models::convert::{OutputType, convert};
 use docent_models::{Batch, Model, ScoreKind};
@@ -102,22 +105,10 @@ fn converted(folder: &Path) -> Model {
 /// A copy of a model of transformers 5 with its tensors under the names that it was published with.
 fn under_published_names(folder: &Path) -> TempDir {
     let out = tempfile::tempdir().unwrap();
-    copy(folder, out.path());
+    copy_folder(folder, out.path());
     let weights = "model.safetensors";
     std::fs::copy(folder.join("published-names").join(weights), out.path().join(weights)).unwrap();
     out
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }
 
 fn pooling(reference: &Reference) -> Pooling {
