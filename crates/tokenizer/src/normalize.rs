@@ -20,6 +20,8 @@ pub(crate) enum Step {
     Replace(String, String),
     /// Puts a text in the place of every run of two or more spaces.
     Spaces(String),
+    /// Puts a text in the place of every run of two or more characters of white space, and of every line end and tab.
+    WhiteSpace(String),
     /// Takes white space off the ends.
     Strip {
         left: bool,
@@ -41,6 +43,10 @@ impl Step {
             }
             Self::Spaces(to) => {
                 let places = runs_of_spaces(&text.text);
+                replace(text, &places, to)
+            }
+            Self::WhiteSpace(to) => {
+                let places = runs_of_white_space(&text.text);
                 replace(text, &places, to)
             }
             Self::Strip { left, right } => {
@@ -95,6 +101,22 @@ fn runs_of_spaces(text: &str) -> Vec<(usize, usize)> {
     runs
 }
 
+/// Runs of two or more characters of white space, and single line ends and tabs.
+fn runs_of_white_space(text: &str) -> Vec<(usize, usize)> {
+    let mut runs = vec![];
+    let mut rest = 0;
+    while let Some(at) = text[rest..].find(char::is_whitespace) {
+        let start = rest + at;
+        let end = text.len() - text[start..].trim_start().len();
+        let run = &text[start..end];
+        if run.starts_with(['\n', '\r', '\t']) || run.chars().nth(1).is_some() {
+            runs.push((start, end));
+        }
+        rest = end;
+    }
+    runs
+}
+
 fn by_crate<'a>(normalizer: &NormalizerWrapper, text: Text<'a>) -> Result<Text<'a>, Error> {
     if matches!(normalizer, NormalizerWrapper::NFC(_)) && (text.text.is_ascii() || is_nfc(&text.text)) {
         return Ok(text);
@@ -123,6 +145,8 @@ mod tests {
         assert_eq!((&*replaced.text, replaced.span(1..4), replaced.span(4..5)), ("a▁b", (6, 7), (7, 8)));
         let spaces = apply(Step::Spaces("▁".into()), "a   b c ");
         assert_eq!((&*spaces.text, spaces.span(1..4)), ("a▁b c ", (8, 9)));
+        let white = apply(Step::WhiteSpace("-".into()), "a b\u{a0}\tc\nd \u{3000}");
+        assert_eq!((&*white.text, white.span(3..4), white.span(5..6)), ("a b-c-d-", (10, 11), (12, 13)));
         let prefixed = apply(Step::Prepend("▁".into()), "é");
         assert_eq!((&*prefixed.text, prefixed.span(0..3), prefixed.span(3..5)), ("▁é", (5, 7), (5, 7)));
         assert_eq!(apply(Step::Prepend("▁".into()), "").text, "");

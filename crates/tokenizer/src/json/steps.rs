@@ -22,6 +22,10 @@ const NORMALIZERS: &str = "BertNormalizer, Lowercase, NFC, NFD, NFKC, NFKD, Stri
 const PRE_TOKENIZERS: &str = "BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, Metaspace, Punctuation, Split, Whitespace, \
      WhitespaceSplit, Sequence";
 const DECODERS: &str = "WordPiece, ByteLevel, Metaspace, ByteFallback, Fuse, Replace, Strip, Sequence";
+const REGEXES: &str = r"a String, or the Regex ` {2,}` or `\s{2,}|[\n\r\t]`";
+
+/// What transformers 5 has in the tokenizers of `DeBERTa`.
+const WHITE_SPACE: &str = r"\s{2,}|[\n\r\t]";
 
 /// Sequences inside of one another: more than any file has.
 const MAX_DEPTH: usize = 8;
@@ -66,8 +70,11 @@ fn add_normalizer(node: &Node<'_>, depth: usize, steps: &mut Vec<normalize::Step
             let (pattern, content) = (node.require("pattern")?, node.require("content")?.str()?.to_owned());
             match (pattern.get("String"), pattern.get("Regex")) {
                 (Some(text), None) => Step::Replace(not_empty(&text)?, content),
-                (None, Some(regex)) if regex.str()? == " {2,}" => Step::Spaces(content),
-                (None, Some(_)) => return Err(unsupported(&pattern, "Regex", "a String, or the Regex ` {2,}`")),
+                (None, Some(regex)) => match regex.str()? {
+                    " {2,}" => Step::Spaces(content),
+                    WHITE_SPACE => Step::WhiteSpace(content),
+                    _ => return Err(unsupported(&pattern, "Regex", REGEXES)),
+                },
                 _ => return Err(pattern.unexpected("a String or a Regex")),
             }
         }
