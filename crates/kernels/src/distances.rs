@@ -4,7 +4,8 @@ use crate::buffer::{AlignedBuffer, Matrix};
 use crate::heads::Heads;
 use crate::weights::PANEL;
 
-/// Embeddings of distances, projected to the keys and queries of a layer, for [`Executor::relative_attention`](crate::Executor::relative_attention_of).
+/// Embeddings of distances, projected to the keys and queries of a layer, for
+/// [`Executor::relative_attention_of`](crate::Executor::relative_attention_of).
 ///
 /// Far distances may share an embedding: each distance has the number of its row.
 pub struct Distances {

@@ -9,7 +9,7 @@ use super::{Error, Hub, Progress};
 /// The one architecture that is published with such files.
 const ARCHITECTURE: &[u8] = b"jina-bert-v3";
 
-/// The bytes of a GGUF file among whose keys the architecture is looked for; it is the first in every published file.
+/// The bytes of a GGUF file among whose keys the architecture is looked for; converters write it first.
 const FIRST_BYTES: u64 = 4 << 10;
 
 impl Hub {
@@ -43,7 +43,8 @@ impl Hub {
             return Ok(());
         }
         let (folder, name) = file.rsplit_once('/').map_or(("", file.as_str()), |(folder, name)| (folder, name));
-        self.with_remote(progress, false, |remote| {
+        // Not for long: the model is here, and this may be a machine without a network.
+        self.with_remote(progress, true, |remote| {
             let listing = remote.listing(repo, &commit)?;
             let files = listing.files();
             let beside = files.into_iter().filter_map(|file| match file.rsplit_once('/') {

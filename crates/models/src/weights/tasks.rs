@@ -34,7 +34,8 @@ impl<'a> Weights<'a> {
         Ok(Adapted::new(base, (0..self.source.tasks().len()).map(of_task).collect::<Result<_, Error>>()?))
     }
 
-    /// What a task adds to such a layer, in one of the forms: the `A` of the parts one above the other, each `B` in the rows of its part and the columns of its `A`.
+    /// What a task adds to such a layer, in one of the forms: the `A` of the parts one above the other, each `B` in the rows of its part
+    /// and the columns of its `A`.
     fn low_rank(&self, task: usize, parts: &[(&str, usize)], inputs: usize) -> Result<Option<LowRank>, Error> {
         let (mut found, mut down, mut ups) = (None, Vec::new(), Vec::new());
         let (mut outputs, mut ranks) = (0, 0);
