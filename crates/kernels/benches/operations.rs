@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+use std::sync::Arc;
+
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use docent_kernels::{Activation, Epilogue, Executor, Heads, Isa, Linear, Mask, Matrix, Norm, RawMatrix, Sequences};
@@ -68,6 +70,20 @@ fn linear_q8_0_of_a_model(bencher: Bencher, rows: usize) {
     let x = matrix(&mut executor, rows, 384);
     let mut out = executor.matrix(rows, 1536);
     bencher.counter(ItemsCount::new(layers.len() * rows * 384 * 1536)).bench_local(|| {
+        for layer in &layers {
+            executor.linear(&x, layer, Epilogue::Assign, &mut out);
+        }
+    });
+}
+
+/// 256 rows through 100 MB of layers of a 1024-wide model, which no cache holds, on so many threads.
+#[divan::bench(args = [1, 2], consts = [1024, 4096], sample_count = 20)]
+fn linear_q8_0_of_a_large_model<const K: usize>(bencher: Bencher, threads: usize) {
+    let mut executor = Executor::on_pool(Isa::best(), Arc::new(ThreadPool::new(threads)));
+    let layers: Vec<_> = (0..24).map(|_| weights(WeightType::Q8_0, 5120 - K, K)).collect();
+    let x = matrix(&mut executor, 256, K);
+    let mut out = executor.matrix(256, 5120 - K);
+    bencher.counter(ItemsCount::new(layers.len() * 256 * K * (5120 - K))).bench_local(|| {
         for layer in &layers {
             executor.linear(&x, layer, Epilogue::Assign, &mut out);
         }

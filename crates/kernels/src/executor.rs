@@ -6,6 +6,7 @@ mod attention;
 mod columns;
 mod linear;
 mod some_rows;
+mod tiles;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -228,8 +229,7 @@ impl Executor {
         // What is done to so many values takes a microsecond, and so does it for threads to meet.
         const VALUES_PER_THREAD: usize = 8 << 10;
         let parts = (rows.saturating_mul(columns) / VALUES_PER_THREAD).clamp(1, self.thread_count());
-        let block = rows.div_ceil(parts).max(1);
-        self.for_jobs(rows.div_ceil(block), |index, _| job(index * block..rows.min((index + 1) * block)));
+        self.for_shares(rows, parts, |rows, _| job(rows));
     }
 
     fn thread_count(&self) -> usize {

@@ -96,8 +96,8 @@
 //! # Threads
 //!
 //! An executor runs inline or on a [`ThreadPool`], whose workers spin for some microseconds between the phases of a
-//! pass before they sleep. Long batches are split by rows, short ones by output channels, attention by sequence,
-//! head of keys and, where those are few, rows. One pool may serve many executors; their phases then take turns, and so do those of all pools that come from
+//! pass before they sleep. Long batches are split by rows, short ones and layers that no cache holds by output channels, attention by
+//! sequence, head of keys and, where those are few, rows. One pool may serve many executors; their phases then take turns, and so do those of all pools that come from
 //! [`ThreadPool::shared`], which share their workers. [`host`] counts the processors that a pool is worth having for.
 //!
 //! # Instruction sets

@@ -190,3 +190,36 @@ proptest! {
         }
     }
 }
+
+/// Such layers are split in other ways, and their sums are made in parts.
+#[test]
+fn the_bits_of_a_row_stay_in_layers_that_no_cache_holds() {
+    const ROWS: usize = 270;
+    let mut random = Random(7);
+    for ty in [WeightType::Q8_0, WeightType::F16] {
+        let (outputs, inputs) = (9 * 64 - 5, 2048);
+        let weights = Weights::random(&mut random, ty, outputs, inputs);
+        let bias = random.values(outputs);
+        let linear = Linear::pack(&[(weights.raw(), Some(&bias))], &ThreadPool::new(2)).unwrap();
+        let (values, before) = (random.values(ROWS * inputs), random.values(ROWS * outputs));
+        for isa in Isa::available() {
+            for epilogue in [Epilogue::Add, Epilogue::Multiply, Epilogue::Activate(Activation::Gelu)] {
+                let run = |executor: &mut Executor, rows: std::ops::Range<usize>| {
+                    let x = matrix_of(executor, rows.len(), inputs, &values[rows.start * inputs..rows.end * inputs]);
+                    let before = &before[rows.start * outputs..rows.end * outputs];
+                    let mut out = matrix_of(executor, rows.len(), outputs, before);
+                    executor.linear(&x, &linear, epilogue, &mut out);
+                    bits_of(&out)
+                };
+                let mut alone = Executor::inline(isa);
+                for mut executor in executors(isa) {
+                    let found = run(&mut executor, 0..ROWS);
+                    for row in [0, 1, 131, 200, ROWS - 1] {
+                        let expected = run(&mut alone, row..row + 1);
+                        assert_eq!(found[row], expected[0], "{isa} {ty:?} {epilogue:?} row {row}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -3,24 +3,17 @@
 use std::ops::Range;
 
 use super::Shared;
+use super::tiles::{Depth, STRIP_JOBS, Work, for_parts, shares};
 use crate::Executor;
 use crate::buffer::Matrix;
 use crate::generic::block_product::QuantizedBlock;
 use crate::generic::gemm_float::GemmFloat;
-use crate::generic::gemm_q8::GemmQ8;
+use crate::generic::gemm_q8::{GemmQ8, blocks_of_a_part};
 use crate::generic::quantize::QuantizeRows;
 use crate::generic::store::{Epilogue, Output};
 use crate::kernels::Kernels;
 use crate::weights::quantized::{QuantizedPanels, RECORD_BYTES};
 use crate::weights::{BlockPanels, Float, FloatPanels, Linear, PANEL, Panels};
-
-/// Rows per thread from which a linear layer is split by rows; below, by output channels, so that a short text still
-/// keeps every thread busy and each streams its own part of the weights.
-const ROWS_PER_THREAD: usize = 32;
-
-/// Bytes of rows that a thread multiplies with all panels before it goes on: so few that they stay in the second-level cache
-/// from one panel to the next.
-const CACHED_BYTES: usize = 256 << 10;
 
 /// Bytes of a cache line, on which the memory of a thread begins.
 const CACHE_LINE: usize = 64;
@@ -70,10 +63,11 @@ impl Executor {
         let (rows, blocks, kernels) = (x.rows(), panels.blocks, self.kernels);
         let input = self.room_for_codes(rows, blocks);
         let weights = panels.records(kernels.layout);
-        let row_bytes = blocks * size_of::<QuantizedBlock>();
+        let depth = target.depth(kernels, blocks);
+        let work = Work { rows, panels: wanted, panel_bytes: blocks * RECORD_BYTES, depth };
         let quantize = |rows| quantize(kernels, x, rows, blocks, input);
         // Rows that a thread quantises are in its cache when it goes on with them; threads that share all rows meet first.
-        let by_rows = self.splits_by_rows(rows);
+        let by_rows = self.splits_by_rows(&work);
         if !by_rows {
             self.for_row_blocks(rows, x.columns(), quantize);
         }
@@ -82,18 +76,20 @@ impl Executor {
                 quantize(rows);
             }
         };
-        self.for_tiles(rows, row_bytes, wanted, prepare, |rows, strip| {
+        self.for_tiles(&work, prepare, |tile| {
+            let (panel, block) = tile.next;
             let args = GemmQ8 {
                 input: input.get(),
-                rows,
+                rows: tile.rows,
                 blocks,
-                weights: weights.panels_from(strip.start).as_ptr(),
-                panels: strip.len(),
-                out: target.panels_from(strip.start),
+                part: tile.part,
+                weights: weights.panels_from(tile.panels.start).as_ptr(),
+                panels: tile.panels.len(),
+                next: weights.panels_from(panel).as_ptr().wrapping_add(block * RECORD_BYTES),
+                out: target.panels_from(tile.panels.start),
             };
             // SAFETY: the blocks were written above for all rows; each panel has a record a block, in the layout of the
-            // kernels; the output is this
-            // job's own.
+            // kernels; the output is this job's own.
             unsafe { (kernels.gemm_q8)(&args) };
         });
     }
@@ -117,11 +113,9 @@ impl Executor {
         let per_thread = (records + scales + columns).next_multiple_of(CACHE_LINE);
         self.expanded.grow(per_thread * threads);
         let buffer = Shared(self.expanded.as_mut_slice().as_mut_ptr());
-        let row_bytes = blocks * size_of::<QuantizedBlock>();
-        let at_once = (CACHED_BYTES / row_bytes.max(1)).max(ROWS_PER_THREAD);
-        let strips = wanted.len().div_ceil(strip);
-        let block = strips.div_ceil(4 * threads).max(1);
-        self.for_jobs(strips.div_ceil(block), |index, thread| {
+        let depth = target.depth(kernels, blocks);
+        let times = rows.div_ceil(depth.rows_at_once());
+        self.for_shares(wanted.len().div_ceil(strip), STRIP_JOBS * threads, |strips, thread| {
             // SAFETY: this thread's part of the buffer, which no other job uses while this one runs; records come first, whose
             // size is a multiple of an `f32`'s, then scales, then codes.
             let (records, scales, codes) = unsafe {
@@ -132,25 +126,28 @@ impl Executor {
                     std::slice::from_raw_parts_mut(start.add(records + scales).cast::<i8>(), columns),
                 )
             };
-            for strip_index in index * block..strips.min((index + 1) * block) {
-                let first = wanted.start + strip_index * strip;
+            for first in strips.map(|index| wanted.start + index * strip) {
                 let count = strip.min(wanted.end - first);
                 for (panel, records) in (first..first + count).zip(records.chunks_exact_mut(blocks * RECORD_BYTES)) {
                     // SAFETY: the instruction set is present.
                     unsafe { (kernels.expand)(panels, panel, records, codes, scales) };
                 }
-                for start in (0..rows).step_by(at_once) {
-                    let args = GemmQ8 {
-                        input: input.get(),
-                        rows: start..rows.min(start + at_once),
-                        blocks,
-                        weights: records.as_ptr(),
-                        panels: count,
-                        out: target.panels_from(first),
-                    };
-                    // SAFETY: the blocks were written above for all rows; each panel has a record a block, in the layout
-                    // of the kernels; these panels of the output are this job's own.
-                    unsafe { (kernels.gemm_q8)(&args) };
+                for rows in shares(rows, times) {
+                    for_parts(rows, 0..count, strip, depth, |tile| {
+                        let args = GemmQ8 {
+                            input: input.get(),
+                            rows: tile.rows,
+                            blocks,
+                            part: tile.part,
+                            weights: records.as_ptr(),
+                            panels: count,
+                            next: records.as_ptr().wrapping_add(tile.next.1 * RECORD_BYTES),
+                            out: target.panels_from(first),
+                        };
+                        // SAFETY: the blocks were written above for all rows; each panel has a record a block, in the layout
+                        // of the kernels; these panels of the output are this job's own.
+                        unsafe { (kernels.gemm_q8)(&args) };
+                    });
                 }
             }
         });
@@ -165,62 +162,29 @@ impl Executor {
         target: Target<'_>,
     ) {
         let input = Shared(x.as_ptr().cast_mut());
-        let row_bytes = x.stride() * size_of::<f32>();
-        let nothing = |_: Range<usize>| {};
-        self.for_tiles(x.rows(), row_bytes, wanted, nothing, |rows, strip| {
-            let args = GemmFloat {
-                input: input.get(),
-                input_stride: x.stride(),
-                rows,
-                k: x.columns(),
-                weights: panels.panels_from(strip.start).as_ptr(),
-                panels: strip.len(),
-                out: target.panels_from(strip.start),
-            };
-            // SAFETY: the rows are those of `x`, each panel has `k` rows of sixteen, the output is this job's own.
-            unsafe { gemm(&args) };
-        });
-    }
-
-    /// Whether a linear layer of so many rows is split by rows, and not by output channels.
-    fn splits_by_rows(&self, rows: usize) -> bool {
-        let threads = self.thread_count();
-        threads == 1 || rows >= threads * ROWS_PER_THREAD
-    }
-
-    /// Runs `job(rows, panels)` on ranges of rows and strips of panels that cover `rows` rows and these panels; where the work is
-    /// split by rows, after `prepare(rows)` on the same thread.
-    fn for_tiles(
-        &self,
-        rows: usize,
-        row_bytes: usize,
-        panels: Range<usize>,
-        prepare: impl Fn(Range<usize>) + Sync,
-        job: impl Fn(Range<usize>, Range<usize>) + Sync,
-    ) {
-        let (strip, threads) = (self.kernels.strip, self.thread_count());
-        let strips = panels.len().div_ceil(strip);
-        let job = |rows: Range<usize>, index: usize| {
-            let start = panels.start + index * strip;
-            job(rows, start..panels.end.min(start + strip));
+        let work = Work {
+            rows: x.rows(),
+            panels: wanted,
+            panel_bytes: x.columns() * PANEL * size_of::<T>(),
+            depth: Depth { whole: 1, part: 1, row_bytes: x.stride() * size_of::<f32>() },
         };
-        if self.splits_by_rows(rows) {
-            // At least twice as many blocks as threads, so that a thread that is held up does not hold up the others; and as many for each.
-            let cached = (CACHED_BYTES / row_bytes.max(1)).clamp(ROWS_PER_THREAD, 128);
-            let least = if threads == 1 { 1 } else { 2 * threads };
-            let blocks = rows.div_ceil(cached).max(least).next_multiple_of(threads);
-            let block = rows.div_ceil(blocks).max(1);
-            self.for_jobs(rows.div_ceil(block), |index, _| {
-                let rows = index * block..rows.min((index + 1) * block);
-                prepare(rows.clone());
-                (0..strips).for_each(|strip| job(rows.clone(), strip));
-            });
-        } else {
-            let block = strips.div_ceil(4 * threads).max(1);
-            self.for_jobs(strips.div_ceil(block), |index, _| {
-                (index * block..strips.min((index + 1) * block)).for_each(|strip| job(0..rows, strip));
-            });
-        }
+        self.for_tiles(
+            &work,
+            |_| {},
+            |tile| {
+                let args = GemmFloat {
+                    input: input.get(),
+                    input_stride: x.stride(),
+                    rows: tile.rows,
+                    k: x.columns(),
+                    weights: panels.panels_from(tile.panels.start).as_ptr(),
+                    panels: tile.panels.len(),
+                    out: target.panels_from(tile.panels.start),
+                };
+                // SAFETY: the rows are those of `x`, each panel has `k` rows of sixteen, the output is this job's own.
+                unsafe { gemm(&args) };
+            },
+        );
     }
 }
 
@@ -250,6 +214,12 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
+    /// How far the kernels multiply along K at a time.
+    fn depth(&self, kernels: &Kernels, blocks: usize) -> Depth {
+        let part = if self.panels_from(0).takes_parts() { blocks_of_a_part(kernels.strip).min(blocks) } else { blocks };
+        Depth { whole: blocks, part, row_bytes: part * size_of::<QuantizedBlock>() }
+    }
+
     fn panels_from(&self, panel: usize) -> Output {
         let bias = self.linear.bias.as_slice().as_ptr();
         Output::new(self.data.get(), self.stride, bias, self.epilogue).skip_panels(panel)

@@ -33,6 +33,11 @@ pub(crate) unsafe trait Simd: Copy {
     /// Asks for the cache line at `from`, which may be anywhere, to be in the second-level cache soon, where the instruction set can ask.
     #[inline(always)]
     unsafe fn prefetch(_from: *const u8) {}
+
+    /// The same in the first-level cache, for this processor to write.
+    #[inline(always)]
+    unsafe fn prefetch_to_write(_to: *const u8) {}
+
     /// Reads sixteen values; `from` needs no alignment.
     unsafe fn load(from: *const f32) -> Self::F32;
     /// Reads sixteen IEEE half-precision values and widens them.

@@ -125,6 +125,21 @@ impl Output {
         }
     }
 
+    /// Asks for the places of the first `PANELS` panels of the rows from `row` on, which long rows of others keep apart, or another
+    /// thread has written.
+    ///
+    /// # Safety
+    /// The instruction set must be present.
+    #[inline(always)]
+    pub(crate) unsafe fn prefetch<S: Simd, const ROWS: usize, const PANELS: usize>(&self, row: usize) {
+        for row in row..row + ROWS {
+            for panel in 0..PANELS {
+                // SAFETY: any address will do.
+                unsafe { S::prefetch_to_write(self.data.wrapping_add(row * self.stride + panel * PANEL).cast()) };
+            }
+        }
+    }
+
     /// Adds the bias to the sums of row `row` and panel `panel`, and combines them with what is there.
     ///
     /// # Safety

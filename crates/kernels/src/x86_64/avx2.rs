@@ -24,6 +24,17 @@ unsafe impl Simd for Avx2 {
     type Pair = __m256i;
 
     const STRIP: usize = 1;
+
+    #[inline(always)]
+    unsafe fn prefetch(from: *const u8) {
+        super::prefetch(from);
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch_to_write(to: *const u8) {
+        super::prefetch_to_write(to);
+    }
+
     const CROWDED: bool = true;
 
     #[inline(always)]

@@ -37,9 +37,14 @@ unsafe impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn prefetch(from: *const u8) {
-        // SAFETY: a hint, which no address makes fail; SSE is part of x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+        super::prefetch(from);
     }
+
+    #[inline(always)]
+    unsafe fn prefetch_to_write(to: *const u8) {
+        super::prefetch_to_write(to);
+    }
+
     #[inline(always)]
     unsafe fn load(from: *const f32) -> __m512 {
         // SAFETY: sixteen readable values, AVX-512 present.
