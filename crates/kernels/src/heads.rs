@@ -1,6 +1,9 @@
 //! How attention divides into heads, and what a token attends to.
 
 use std::ops::Range;
+use std::sync::Arc;
+
+use crate::distance_biases::DistanceBiases;
 
 /// How the columns of a query-key-value matrix divide into heads, and how a head scores.
 ///
@@ -30,6 +33,8 @@ pub struct Heads {
     /// What a score loses for each token between query and key, for each head of queries (`ALiBi`, Press, Smith and Lewis,
     /// arXiv:2108.12409): `-slope * |i - j|`. Empty for none.
     pub slopes: Vec<f32>,
+    /// What a score gains by the distance between query and key, for each head of queries; none in most models.
+    pub biases: Option<Arc<DistanceBiases>>,
     /// Whether queries, keys and values may be rounded to codes of 12 to 15 bits, and the softmax's weights of 16, where an instruction set
     /// multiplies those faster: for models whose weights are quantised, beside which it is not noticed.
     pub coded: bool,
@@ -38,7 +43,8 @@ pub struct Heads {
 impl Heads {
     /// Heads of `dim` columns, each with keys and values of its own, that scale scores by `1 / sqrt(dim)`.
     pub fn new(count: usize, dim: usize) -> Self {
-        Heads { count, kv_count: count, dim, scale: 1.0 / (dim as f32).sqrt(), slopes: Vec::new(), coded: false }
+        let scale = 1.0 / (dim as f32).sqrt();
+        Heads { count, kv_count: count, dim, scale, slopes: Vec::new(), biases: None, coded: false }
     }
 
     /// The same, sharing `kv_count` heads of keys and values.
@@ -51,6 +57,12 @@ impl Heads {
     #[must_use]
     pub fn coded(self, coded: bool) -> Self {
         Heads { coded, ..self }
+    }
+
+    /// The same with [`biases`](Self::biases).
+    #[must_use]
+    pub fn biased(self, biases: DistanceBiases) -> Self {
+        Heads { biases: Some(Arc::new(biases)), ..self }
     }
 
     /// The same with the slopes that `ALiBi`'s authors fix by the number of heads: the powers of `2^(-max_bias / n)` where `n` heads

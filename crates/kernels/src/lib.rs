@@ -9,7 +9,7 @@
 //! | [`Executor::layer_norm`], [`Executor::rms_norm`] | LayerNorm or RMSNorm of every row, in place |
 //! | [`Executor::linear`] | `W x + b` for every row, with an [`Epilogue`] that stores, adds to a residual, multiplies a gate, or activates |
 //! | [`Executor::rotary`] | queries and keys turned by the positions of their tokens ([`Rotary`]) |
-//! | [`Executor::attention`] | softmax attention within each sequence of a packed batch, under a [`Mask`], with grouped [`Heads`] and `ALiBi` |
+//! | [`Executor::attention`] | softmax attention within each sequence of a packed batch, under a [`Mask`], with grouped [`Heads`], `ALiBi` and [`DistanceBiases`] |
 //! | [`Executor::linear_columns`], [`Executor::layer_norm_columns`], [`Executor::rms_norm_columns`] | the same for some columns: queries, keys, single heads |
 //! | [`Executor::gather`], [`Executor::attention_of`] | the same for the [`Rows`] that something is wanted of: a last layer need compute no others |
 //! | [`Executor::relative_attention_of`] | attention whose scores also tell how far query and key are apart, by embeddings of [`Distances`] |
@@ -131,6 +131,7 @@
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod aarch64;
 mod buffer;
+mod distance_biases;
 mod distances;
 mod executor;
 mod generic;
@@ -152,6 +153,7 @@ mod weights;
 mod x86_64;
 
 pub use buffer::Matrix;
+pub use distance_biases::DistanceBiases;
 pub use distances::Distances;
 pub use executor::{Executor, Queries};
 pub use generic::store::{Activation, Epilogue};

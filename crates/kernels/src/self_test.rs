@@ -9,8 +9,8 @@ mod reference;
 use std::sync::Arc;
 
 use crate::{
-    Activation, Distances, EmbeddingTable, Epilogue, Executor, Frequencies, Heads, Isa, Linear, Mask, Matrix, Norm,
-    Pooling, Queries, Rotary, RotaryStyle, Rows, Sequences, SharedBytes, ThreadPool, WeightType,
+    Activation, DistanceBiases, Distances, EmbeddingTable, Epilogue, Executor, Frequencies, Heads, Isa, Linear, Mask,
+    Matrix, Norm, Pooling, Queries, Rotary, RotaryStyle, Rows, Sequences, SharedBytes, ThreadPool, WeightType,
 };
 use data::{Encoded, Random};
 use reference::{Bounded, EPSILON};
@@ -273,6 +273,7 @@ fn attention(executor: &mut Executor, random: &mut Random, (name, kind): (&str, 
             Attention::Grouped => Heads::new(2 * kv_count, dim).grouped(kv_count),
             Attention::Masked(_) | Attention::Relative => Heads::new(kv_count, dim),
             Attention::Coded => Heads::new(kv_count, dim).coded(true),
+            Attention::Biased => Heads::new(kv_count, dim).biased(DistanceBiases::new(kv_count, 150, bias_of)),
         };
         let mask = if let Attention::Masked(mask) = kind { mask } else { Mask::Full };
         let sequences = Sequences::from_lengths(lengths.iter().copied());
@@ -297,7 +298,11 @@ fn attention(executor: &mut Executor, random: &mut Random, (name, kind): (&str, 
                 let keys: Vec<&[f32]> = visible().map(|key| part(key, heads.count + shared)).collect();
                 let values: Vec<&[f32]> = visible().map(|key| part(key, heads.count + kv_count + shared)).collect();
                 let slope = f64::from(heads.slopes.get(head).copied().unwrap_or(0.0));
-                let losses: Vec<f64> = visible().map(|key| slope * key.abs_diff(token) as f64).collect();
+                let gain = |key: usize| match heads.biases {
+                    Some(_) => f64::from(bias_of(head, key as i64 - token as i64)),
+                    None => 0.0,
+                };
+                let losses: Vec<f64> = visible().map(|key| slope * key.abs_diff(token) as f64 - gain(key)).collect();
                 let (query, method) = (part(token, head), (heads.scale, heads.coded));
                 let expected = if relative {
                     let of = |key: usize| embeddings.row(embedding_of(token as i64 - key as i64));
@@ -315,6 +320,11 @@ fn attention(executor: &mut Executor, random: &mut Random, (name, kind): (&str, 
     comparison.of(name)
 }
 
+/// A bias that has another sign before a token than after it, and another size in each head.
+fn bias_of(head: usize, distance: i64) -> f32 {
+    (head + 1) as f32 * distance as f32 / 64.0
+}
+
 /// Embeddings of distances.
 const EMBEDDINGS: usize = 21;
 
@@ -329,16 +339,18 @@ enum Attention {
     Masked(Mask),
     Grouped,
     Alibi,
+    Biased,
     Coded,
     Relative,
 }
 
-const ATTENTIONS: [(&str, Attention); 7] = [
+const ATTENTIONS: [(&str, Attention); 8] = [
     ("attention", Attention::Masked(Mask::Full)),
     ("attention causal", Attention::Masked(Mask::Causal)),
     ("attention window", Attention::Masked(Mask::Window { left: 7, right: 4 })),
     ("attention grouped", Attention::Grouped),
     ("attention alibi", Attention::Alibi),
+    ("attention biased", Attention::Biased),
     ("attention of codes", Attention::Coded),
     ("attention relative", Attention::Relative),
 ];
@@ -432,7 +444,7 @@ mod tests {
             // Every operation once, and each compared with something that it is near to but not equal.
             let names: std::collections::HashSet<&str> =
                 test.operations.iter().map(|operation| operation.operation.as_str()).collect();
-            assert_eq!(names.len(), 4 + 2 + 4 * 9 + 2 + 7 + 5);
+            assert_eq!(names.len(), 4 + 2 + 4 * 9 + 2 + 8 + 5);
             assert_eq!(names.len(), test.operations.len());
             for name in [
                 "embed Q8_0",

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Random, TYPES, Weights};
 use docent_kernels::{
-    Activation, EmbeddingTable, Epilogue, Executor, Frequencies, Heads, Isa, Mask, Norm, Pooling, Queries, Rotary,
-    RotaryStyle, Rows, Sequences, SharedBytes, ThreadPool, WeightType,
+    Activation, DistanceBiases, EmbeddingTable, Epilogue, Executor, Frequencies, Heads, Isa, Mask, Norm, Pooling,
+    Queries, Rotary, RotaryStyle, Rows, Sequences, SharedBytes, ThreadPool, WeightType,
 };
 
 /// Counts the allocations of all threads.
@@ -56,7 +56,7 @@ fn operations_allocate_nothing_once_warm() {
             .map(|(outputs, inputs)| Weights::random(&mut random, ty, outputs, inputs).pack())
     });
     let heads = Heads::new(2, 32).coded(true);
-    let slopes = heads.clone().with_alibi(8.0);
+    let by_distance = heads.clone().with_alibi(8.0).biased(DistanceBiases::new(2, 100, |_, distance| distance as f32));
     let head_norm = Norm::new(vec![1.0; 32], None, 1e-5).unwrap();
     let rotary = Rotary::new(RotaryStyle::Halves, 32, &Frequencies::new(32, 1e4), 100).unwrap();
     let masks = [Mask::Causal, Mask::Window { left: 9, right: 9 }, Mask::Full];
@@ -80,7 +80,7 @@ fn operations_allocate_nothing_once_warm() {
                 executor.rotary(&mut qkv, heads.queries_and_keys(), positions, &rotary);
                 executor.attention(&qkv, sequences, &heads, Mask::Full, &mut context);
                 for mask in masks {
-                    executor.attention(&qkv, sequences, &slopes, mask, &mut context);
+                    executor.attention(&qkv, sequences, &by_distance, mask, &mut context);
                 }
                 let mut last = executor.matrix(sequences.len(), 3 * WIDTH);
                 executor.gather(&qkv, sequences, Rows::Last, &mut last);

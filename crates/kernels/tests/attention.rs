@@ -5,7 +5,7 @@
 mod common;
 
 use common::{EPSILON, Random, bits, bits_of, dirty, executors, matrix_of};
-use docent_kernels::{Distances, Executor, Heads, Isa, Mask, Matrix, Queries, Rows, Sequences};
+use docent_kernels::{DistanceBiases, Distances, Executor, Heads, Isa, Mask, Matrix, Queries, Rows, Sequences};
 use proptest::prelude::*;
 
 /// One query's place and what it may look at.
@@ -76,6 +76,15 @@ fn random_qkv(random: &mut Random, lengths: &[usize], heads: &Heads) -> Vec<f32>
     random.values(lengths.iter().sum::<usize>() * heads.columns())
 }
 
+/// What scores gain in heads that are [`biased`].
+fn bias(head: usize, distance: i64) -> f32 {
+    3.0 * ((distance * (7 + head as i64)) as f32 * 0.37 + head as f32).sin()
+}
+
+fn biased(heads: &Heads, positions: usize) -> Heads {
+    heads.clone().biased(DistanceBiases::new(heads.count, positions, bias))
+}
+
 fn check(lengths: &[usize], heads: &Heads, mask: Mask, qkv: &[f32]) {
     let sequences = Sequences::from_lengths(lengths.iter().copied());
     let &Heads { count, kv_count, dim, scale, .. } = heads;
@@ -90,11 +99,16 @@ fn check(lengths: &[usize], heads: &Heads, mask: Mask, qkv: &[f32]) {
                 for head in 0..count {
                     let slope = heads.slopes.get(head).map_or(0.0, |&slope| f64::from(slope));
                     let shared = head / (count / kv_count);
+                    let loss = |key: usize| {
+                        let distance = key as i64 - token as i64;
+                        let gain = heads.biases.as_ref().map_or(0.0, |_| f64::from(bias(head, distance)));
+                        slope * distance.abs() as f64 - gain
+                    };
                     let (expected, error) = reference(&Query {
                         query: part(token, head),
                         keys: visible().map(|key| part(key, count + shared)).collect(),
                         values: visible().map(|key| part(key, count + kv_count + shared)).collect(),
-                        losses: visible().map(|key| slope * key.abs_diff(token) as f64).collect(),
+                        losses: visible().map(loss).collect(),
                         scale,
                     });
                     let found = &out.row(token)[head * dim..][..dim];
@@ -212,7 +226,7 @@ fn lengths_around_every_boundary_and_all_head_sizes() {
 fn every_mask_on_every_kind_of_heads() {
     let mut random = Random(15);
     for heads in [Heads::new(2, 32), Heads::new(6, 16).grouped(2), Heads::new(3, 20).grouped(1)] {
-        for heads in [heads.clone(), heads.with_alibi(8.0)] {
+        for heads in [heads.clone(), biased(&heads, 200), biased(&heads, 321).with_alibi(8.0), heads.with_alibi(8.0)] {
             for mask in MASKS {
                 for lengths in [&[1, 0, 2, 5, 6, 7, 12, 13][..], &[33, 70], &[200]] {
                     check(lengths, &heads, mask, &random_qkv(&mut random, lengths, &heads));
@@ -231,6 +245,8 @@ fn sequences_of_several_blocks() {
         (Heads::new(1, 128), &[520]),
         (Heads::new(1, 64).with_alibi(8.0), &[1030]),
         (Heads::new(1, 20), &[2100]),
+        (biased(&Heads::new(1, 64), 1030), &[1030]),
+        (biased(&Heads::new(2, 256).grouped(1), 400), &[300, 128, 129, 5]),
     ] {
         for mask in [&MASKS[..], &[Mask::Window { left: 200, right: 100 }]].concat() {
             check(lengths, &heads, mask, &random_qkv(&mut random, lengths, &heads));
@@ -348,6 +364,8 @@ fn a_mask_that_hides_nothing_and_heads_that_share_nothing_new_change_no_bit() {
             assert!(bits(&Heads::new(4, dim), Mask::Causal, &repeated) == causal, "{isa} {dim} x {length}");
             let flat = Heads { slopes: vec![0.0; 4], ..grouped.clone() };
             assert!(bits(&flat, Mask::Full, &qkv) == full, "{isa} {dim} x {length}");
+            let unbiased = grouped.clone().biased(DistanceBiases::new(4, 300, |_, _| 0.0));
+            assert!(bits(&unbiased, Mask::Full, &qkv) == full, "{isa} {dim} x {length}");
         }
     }
 }
@@ -392,6 +410,20 @@ fn slopes_for_some_heads_are_refused() {
 }
 
 #[test]
+#[should_panic(expected = "heads of biases")]
+fn biases_for_some_heads_are_refused() {
+    let heads = Heads::new(2, 4).biased(DistanceBiases::new(1, 8, bias));
+    run(&mut Executor::inline(Isa::Portable), &[1], &heads, Mask::Full, &[0.0; 24]);
+}
+
+#[test]
+#[should_panic(expected = "a sequence of 4 tokens with biases for 3")]
+fn sequences_longer_than_biases_are_refused() {
+    let heads = biased(&Heads::new(1, 1), 3);
+    run(&mut Executor::inline(Isa::Portable), &[1, 4], &heads, Mask::Full, &[0.0; 15]);
+}
+
+#[test]
 #[should_panic(expected = "First of a sequence of 0 tokens")]
 fn the_first_row_of_an_empty_sequence_is_refused() {
     let mut executor = Executor::inline(Isa::Portable);
@@ -413,8 +445,10 @@ fn masks() -> impl Strategy<Value = Mask> {
 prop_compose! {
     fn heads()(
         groups in 1usize..4, kv_count in 1usize..4, dim in 1usize..=80, scale in 0.02f32..1.5, max_bias in 0.0f32..16.0,
+        by_distance: bool,
     ) -> Heads {
         let heads = Heads { scale, ..Heads::new(groups * kv_count, dim) }.grouped(kv_count);
+        let heads = if by_distance { biased(&heads, 200) } else { heads };
         if max_bias < 8.0 { heads } else { heads.with_alibi(max_bias) }
     }
 }

@@ -42,7 +42,7 @@ const JOBS_PER_THREAD: usize = 4;
 
 impl Executor {
     /// Attention of every token to those of its own sequence that `mask` lets it see: `out = softmax(scale Q K^T) V` for
-    /// each head, with `-slope * |i - j|` added to the scores of heads that have a slope.
+    /// each head, with `-slope * |i - j|` added to the scores of heads that have a slope, and biases where there are any.
     ///
     /// `qkv` has the columns that [`Heads`] says, `out` those of the queries: `heads.count * heads.dim`. The cost is that of the
     /// sequences one by one, and in each of the pairs that the mask lets through: half as much with [`Mask::Causal`], and in
@@ -50,7 +50,8 @@ impl Executor {
     /// in it. The memory it takes beside is bounded, for each thread, whatever the length.
     ///
     /// # Panics
-    /// If the shapes do not agree, or the heads: `kv_count` must divide `count`, and there must be a slope for each or none.
+    /// If the shapes do not agree, or the heads: `kv_count` must divide `count`, and there must be a slope for each or none; or if there are
+    /// biases for another number of heads or for shorter sequences.
     pub fn attention(&mut self, qkv: &Matrix, sequences: &Sequences, heads: &Heads, mask: Mask, out: &mut Matrix) {
         self.attention_of(Queries { matrix: qkv, rows: Rows::All }, qkv, sequences, heads, mask, out);
     }
@@ -108,6 +109,11 @@ impl Executor {
         let group = heads.count.checked_div(heads.kv_count).unwrap_or(0);
         assert_eq!(group * heads.kv_count, heads.count, "heads of queries on {} of keys and values", heads.kv_count);
         assert!(heads.slopes.is_empty() || heads.slopes.len() == heads.count, "slopes of {} heads", heads.count);
+        if let Some(biases) = &heads.biases {
+            assert_eq!(biases.heads(), heads.count, "heads of biases");
+            let (longest, most) = (sequences.longest(), biases.positions());
+            assert!(longest <= most, "a sequence of {longest} tokens with biases for {most}");
+        }
         let (columns, width) = (heads.columns(), heads.queries().end);
         let without_queries = qkv.columns() == heads.keys_and_values().len() && width > 0;
         let columns = if without_queries { heads.keys_and_values().len() } else { columns };
@@ -118,11 +124,13 @@ impl Executor {
         // Rows without columns take no memory, so nothing but this bounds their number.
         assert!(width > 0 || sequences.tokens() == 0, "heads without columns");
 
+        assert!(distances.is_none() || heads.biases.is_none(), "biases beside embeddings of distances");
+
         let threads = self.thread_count();
         let mut blocks = std::mem::take(&mut self.query_blocks);
         divide(sequences, rows, heads, mask, threads, &mut blocks);
         let most = blocks.iter().map(|block| block.tokens).max().unwrap_or(0);
-        let plain = mask == Mask::Full && heads.slopes.is_empty();
+        let plain = mask == Mask::Full && heads.slopes.is_empty() && heads.biases.is_none();
         let coded = plain && heads.coded && self.kernels.fast_pairs;
         let longest = sequences.longest();
         let scratch_per_thread = match distances {
@@ -172,6 +180,8 @@ impl Executor {
                     } else {
                         heads.slopes[first_head..].as_ptr()
                     },
+                    biases: heads.biases.as_ref().map_or(std::ptr::null(), |biases| biases.at_zero(first_head)),
+                    bias_stride: heads.biases.as_ref().map_or(0, |biases| biases.head_len()),
                     out: data.get().add(block.row * out_stride + first_head * heads.dim),
                     out_stride,
                     scratch: scratch.get().add(thread * scratch_per_thread),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::Simd;
 use super::gemm_float::{accumulate, for_row_tiles, product};
 use super::simd::{LANES, for_panel_strips};
-use super::softmax::{exp2, exponentials, exponentials_of_rows, largest, subtract_distances};
+use super::softmax::{add_biases, exp2, exponentials, exponentials_of_rows, largest, subtract_distances};
 use crate::heads::Mask;
 use crate::weights::PANEL;
 
@@ -33,6 +33,10 @@ pub(crate) struct AttentionJob {
     pub(crate) mask: Mask,
     /// What a score loses for each token of distance, for each head of queries; null for nothing.
     pub(crate) slopes: *const f32,
+    /// What a score gains in the first head of queries by the distance between query and key: the value of the distance 0, with those of
+    /// the others around it; heads are `bias_stride` apart. Null for nothing.
+    pub(crate) biases: *const f32,
+    pub(crate) bias_stride: usize,
     /// Where the first token's result in the first head goes; tokens are `out_stride` apart, heads `head_dim`.
     pub(crate) out: *mut f32,
     pub(crate) out_stride: usize,
@@ -125,7 +129,7 @@ impl Block {
 ///
 /// # Safety
 /// The instruction set must be present; `job` must describe readable inputs and outputs writable by this call alone. It must
-/// have the full mask, no slopes, and no more keys than a block.
+/// have the full mask, no slopes, no biases, and no more keys than a block.
 #[inline(always)]
 pub(crate) unsafe fn attention<S: Simd>(job: &AttentionJob) {
     let length = job.length;
@@ -175,7 +179,7 @@ pub(super) unsafe fn weighted_values<S: Simd, const ROWS: usize>(
     }
 }
 
-/// `softmax(scale * Q K^T - slope |i - j|) V` over the keys that each query sees, all in `f32`.
+/// `softmax(scale * Q K^T - slope |i - j| + bias[j - i]) V` over the keys that each query sees, all in `f32`.
 ///
 /// A query's weights and its sum of values are taken over the keys that it sees, in their order, and over no others, so its
 /// result is the same in every tile, and nothing of a token, not even a NaN, reaches one that does not see it. Beyond a
@@ -262,6 +266,10 @@ unsafe fn tile<S: Simd, const ROWS: usize>(job: &AttentionJob, block: &Block, he
                 let slope = *job.slopes.add(head) * LOG2_E;
                 let query = job.tokens.start + row + r;
                 subtract_distances::<S>(scores, count, query, block.keys.start + start, slope);
+            }
+            if !job.biases.is_null() {
+                let distance = (block.keys.start + start) as isize - (job.tokens.start + row + r) as isize;
+                add_biases::<S>(scores, count, job.biases.add(head * job.bias_stride).offset(distance));
             }
             let mut largest = largest::<S>(scores, count);
             let kept = block.kept.add(head * job.tokens.len() + row + r);

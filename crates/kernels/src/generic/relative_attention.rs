@@ -109,7 +109,7 @@ impl Products {
 
 /// # Safety
 /// The instruction set must be present; `job` must describe readable inputs and outputs writable by this call alone, of one head, with the full
-/// mask and no slopes, a block of all keys and a scratch of [`scratch_len`]; there must be embeddings for all its distances.
+/// mask, no slopes and no biases, a block of all keys and a scratch of [`scratch_len`]; there must be embeddings for all its distances.
 #[inline(always)]
 pub(crate) unsafe fn relative_attention<S: Simd>(job: &AttentionJob, distances: &DistanceEmbeddings) {
     let &AttentionJob { head_dim, length, stride, .. } = job;

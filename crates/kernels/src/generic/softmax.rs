@@ -3,6 +3,8 @@
 //! Scores are in units of `ln 2`, so that weights are powers of two, which take seven multiplications instead of
 //! ten.
 
+use std::f32::consts::LOG2_E;
+
 use super::simd::LANES;
 use super::{Simd, math};
 
@@ -20,6 +22,21 @@ pub(super) unsafe fn subtract_distances<S: Simd>(scores: *mut f32, count: usize,
             let first = (key + i) as f32 - query as f32;
             let distance = S::abs(S::add(S::load(STEPS.as_ptr()), S::splat(first)));
             S::store(scores.add(i), S::neg_mul_add(S::splat(slope), distance, S::load(scores.add(i))));
+        }
+    }
+}
+
+/// Adds to the scores of a query's keys what these gain by their distances from it.
+///
+/// # Safety
+/// The instruction set must be present; `scores` and `biases` must have `count` values, padded to whole vectors.
+#[inline(always)]
+pub(super) unsafe fn add_biases<S: Simd>(scores: *mut f32, count: usize, biases: *const f32) {
+    // SAFETY: all offsets are below `count`, padded.
+    unsafe {
+        for i in (0..count).step_by(LANES) {
+            let gain = S::mul_add(S::load(biases.add(i)), S::splat(LOG2_E), S::load(scores.add(i)));
+            S::store(scores.add(i), gain);
         }
     }
 }

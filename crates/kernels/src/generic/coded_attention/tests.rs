@@ -44,6 +44,8 @@ impl Inputs {
             scale: SCALE,
             mask: Mask::Full,
             slopes: std::ptr::null(),
+            biases: std::ptr::null(),
+            bias_stride: 0,
             out: out.as_mut_ptr(),
             out_stride: HEADS * dim,
             scratch: scratch.as_mut_ptr(),
