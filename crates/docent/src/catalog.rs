@@ -328,7 +328,7 @@ mod tests {
     use crate::hub::names;
     use std::collections::HashSet;
 
-    const ARCHITECTURES: [&str; 12] = [
+    const ARCHITECTURES: [&str; 13] = [
         "bert",
         "deberta-v2",
         "jina-bert-v2",
@@ -336,6 +336,7 @@ mod tests {
         "nomic-bert",
         "nomic-bert-moe",
         "modern-bert",
+        "mpnet",
         "gemma-embedding",
         "qwen2",
         "qwen3",

@@ -174,6 +174,7 @@ fn settings_that_are_missing_are_named() {
         ("jina-bert-v2", "block_count"),
         ("jina-bert-v3", "feed_forward_length"),
         ("deberta-v2", "attention.relative_distance_max"),
+        ("mpnet", "context_length"),
         ("gte-new", "context_length"),
     ] {
         says(&damaged(name, &[(&format!("{name}.{key}"), None)], |_| {}), key);
@@ -199,6 +200,7 @@ fn tensors_that_are_missing_are_named() {
         ("jina-bert-v2-code", "blk.1.attn_q_norm.weight"),
         ("jina-bert-v3", "blk.0.attn_output_norm.weight"),
         ("deberta-v2", "relative_embd.weight"),
+        ("mpnet", "attn_rel_b.weight"),
         ("deberta-v2", "blk.1.attn_k.weight"),
         ("gte-new", "blk.0.ffn_down.weight"),
     ] {
@@ -227,6 +229,7 @@ fn tensors_of_another_shape_are_named() {
         ("jina-bert-v3", "blk.1.attn_qkv.bias", vec![24]),
         ("deberta-v2", "relative_embd.weight", vec![24, 24]),
         ("deberta-v2", "relative_embd_norm.weight", vec![23]),
+        ("mpnet", "attn_rel_b.weight", vec![3, 31]),
         ("gte-new", "cls.weight", vec![24, 24]),
         ("gte-new", "blk.0.ffn_up.weight", vec![30, 20]),
     ] {
@@ -291,6 +294,7 @@ fn fields_of_directories_are_named() {
             "rope_scaling.factor: expected a number from 1 on",
         ),
         ("deberta-v2", "pos_att_type", json!(["c2p"]), "pos_att_type: expected \"c2p\" and \"p2c\", found [\"c2p\"]"),
+        ("mpnet", "relative_attention_num_buckets", json!(64), "relative_attention_num_buckets: expected 32, found 64"),
         ("deberta-v2", "pos_att_type", json!(2), "pos_att_type: expected a list of strings"),
         ("deberta-v2", "share_att_key", json!(false), "share_att_key: expected true, found false"),
         ("deberta-v2", "position_biased_input", json!(null), "position_biased_input: expected false, found true"),

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 /// Each with the architecture of its files.
-const MODELS: [(&str, &str); 10] = [
+const MODELS: [(&str, &str); 11] = [
     ("modern-bert", "modern-bert"),
     ("modern-bert-rerank", "modern-bert"),
     ("modern-bert-modules", "modern-bert"),
@@ -27,6 +27,7 @@ const MODELS: [(&str, &str); 10] = [
     ("jina-bert-v3", "jina-bert-v3"),
     ("gte-new", "gte-new"),
     ("deberta-v2", "deberta-v2"),
+    ("mpnet", "mpnet"),
 ];
 
 /// Those that transformers has had classes for since version 5, which give them a configuration and names of its own.

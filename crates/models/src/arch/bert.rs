@@ -76,7 +76,7 @@ impl Network for Bert {
     }
 }
 
-/// The tokens and segments of RoBERTa models are BERT's, their positions begin at 1 after the padding token's id.
+/// The tokens and segments of RoBERTa models are BERT's, their positions begin at 1 after the padding token's id; so do `MPNet`'s.
 const ROBERTA: [&str; 3] = ["roberta", "xlm-roberta", "camembert"];
 
 fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
@@ -85,7 +85,7 @@ fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
     Ok(absolute && (ROBERTA.contains(&model_type) || ["bert", "distilbert"].contains(&model_type)))
 }
 
-fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
+pub(super) fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     let config = to.config;
     if let Some(found) = config.string(&["position_embedding_type"])?.filter(|&ty| ty != "absolute") {
         return Err(config.error("position_embedding_type", "\"absolute\"", format!("{found:?}")));
@@ -101,7 +101,7 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
 
     let field = "max_position_embeddings";
     let rows = config.size(&[field])?;
-    let skipped = match ROBERTA.contains(&model_type) {
+    let skipped = match ROBERTA.contains(&model_type) || model_type == "mpnet" {
         true => config.optional_size(&["pad_token_id"])?.unwrap_or(1).saturating_add(1),
         false => 0,
     };
@@ -133,6 +133,15 @@ const HIDDEN_ACTIVATION: &str = "hidden_activation";
 const CLASSIFIER_ACTIVATION: &str = "classifier.activation";
 
 fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
+    load_with(settings, weights, |heads, _| Ok(heads))
+}
+
+/// Loads a BERT whose heads are what `adapt` makes of BERT's, and of the number of positions.
+pub(super) fn load_with(
+    settings: &Settings<'_>,
+    weights: &Weights<'_>,
+    adapt: impl FnOnce(Heads, usize) -> Result<Heads, Error>,
+) -> Result<Loaded, Error> {
     let hidden = settings.size("embedding_length")?;
     let sizes = Sizes {
         layers: settings.size("block_count")?,
@@ -149,7 +158,7 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
     // GGUF has no key for it; every published BERT embedder uses the exact form.
     let activation = settings.activation(HIDDEN_ACTIVATION, Activation::Gelu)?;
     sizes.check(settings.path())?;
-    let heads = Heads::new(sizes.heads, sizes.head_dim(settings.path())?);
+    let heads = adapt(Heads::new(sizes.heads, sizes.head_dim(settings.path())?), sizes.positions)?;
     let layer = |index: usize| -> Result<Layer, Error> {
         let name = |part: &str| format!("blk.{index}.{part}");
         Ok(Layer {

@@ -8,6 +8,7 @@ pub(crate) mod jina_bert_v2;
 pub(crate) mod jina_bert_v3;
 pub(crate) mod llama;
 pub(crate) mod modern_bert;
+pub(crate) mod mpnet;
 pub(crate) mod nomic_bert;
 pub(crate) mod qwen2;
 pub(crate) mod qwen3;
@@ -94,6 +95,7 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     jina_bert_v3::ARCHITECTURE,
     llama::ARCHITECTURE,
     modern_bert::ARCHITECTURE,
+    mpnet::ARCHITECTURE,
     nomic_bert::ARCHITECTURE,
     nomic_bert::MIXTURE,
     qwen2::ARCHITECTURE,

@@ -50,6 +50,11 @@ pub(super) fn word_piece(metadata: Metadata<'_>) -> Result<Tokenizer, Error> {
     let pad = special.find(&["padding_token_id"], &["[PAD]", "<pad>"], 0)?;
     let mask = special.find(&["mask_token_id"], &["[MASK]", "<mask>"], 103)?;
 
+    // MPNet, which has BERT's words, puts texts together as RoBERTa does.
+    let template = match tokens.architecture()? {
+        "mpnet" => Template::with_separator(vec![cls], vec![sep], Some(sep)),
+        _ => Template { before: vec![cls], after: vec![sep], pair: None },
+    };
     let named = [Some(unknown), Some(cls), Some(sep), pad, mask];
     let is_added = |id: u32| match type_of(id) {
         Some(kind) => matches!(kind, UNKNOWN | CONTROL | USER_DEFINED),
@@ -70,7 +75,7 @@ pub(super) fn word_piece(metadata: Metadata<'_>) -> Result<Tokenizer, Error> {
         unknown: vocabulary.token(unknown).unwrap_or_default().to_owned(),
         prefix: "##".to_owned(),
         max_word: 100,
-        template: Template { before: vec![cls], after: vec![sep], pair: None },
+        template,
         decoder: Some(tokenizers::decoders::wordpiece::WordPiece::default().into()),
         model_max_length: None,
         place: TOKENS,
