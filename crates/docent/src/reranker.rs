@@ -209,7 +209,10 @@ impl Reranker {
             return Err(no_reranker("an embedding model"));
         }
         let kind = description.scores.clone().ok_or_else(|| no_reranker("a model without a head that scores pairs"))?;
-        let prompt = description.causal.then(|| RerankPrompt::of(description));
+        let prompt = RerankPrompt::of(description).filter(|_| description.causal);
+        if description.causal && prompt.is_none() {
+            return Err(no_reranker("a language model whose files have no prompt for a query and a document"));
+        }
         let settings = RerankerSettings {
             path: path.to_owned(),
             entry,
@@ -326,8 +329,13 @@ impl Reranker {
                 let parts = prompt.parts(instruction).ok_or_else(no_instruction)?;
                 let ids =
                     |text: &str| tokenizer.encode_template(text).map(|encoding| encoding.ids).map_err(query_error);
-                let (before, after) = (ids(&parts.before)?, ids(parts.after)?);
-                Some(PromptIds { before, after, start: parts.start(query), end: parts.end.to_owned() })
+                let (mut before, mut start, after) = (ids(&parts.before)?, parts.query(query), ids(parts.after)?);
+                if !parts.between.is_empty() {
+                    before.extend(tokenizer.encode_text(&start).map_err(query_error)?.ids);
+                    before.extend(ids(parts.between)?);
+                    parts.to_document.clone_into(&mut start);
+                }
+                Some(PromptIds { before, after, start, end: parts.end.to_owned() })
             }
         };
         let reader = Reader { tokenizer, query, prompt, max_length };

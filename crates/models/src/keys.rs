@@ -50,6 +50,12 @@ impl Keys {
         }
     }
 
+    pub(crate) fn u32s(&mut self, key: &str, values: Vec<u32>) {
+        if !values.is_empty() {
+            self.set(key, values);
+        }
+    }
+
     pub(crate) fn i32s(&mut self, key: &str, values: Vec<i32>) {
         if !values.is_empty() {
             self.set(key, values);

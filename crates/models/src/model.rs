@@ -9,12 +9,13 @@ use docent_kernels::{Epilogue, Executor, Linear, Matrix, Pooling, Rows, ThreadPo
 use docent_tokenizer::Tokenizer;
 use serde_json::{Map, Value};
 
-use crate::arch::{self, Loaded, Network, modern_bert};
+use crate::arch::{self, Loaded, Network};
 use crate::convert;
 use crate::convert::vocabulary::{has_pieces_alone, tokenizer_of_pieces};
 use crate::head::{Head, ScoreKind, Scorer};
 use crate::output::Output;
 use crate::pass::{Cache, Pass, Prefix};
+use crate::rerank_template::RerankTemplate;
 use crate::sentence_transformers::SentenceTransformers;
 use crate::settings::{HfConfig, Settings, Translated, Translation};
 use crate::source::tasks::Task;
@@ -78,7 +79,7 @@ pub struct Description {
     /// How the model's scores are meant, if it can score a query with a document.
     pub scores: Option<ScoreKind>,
     /// The template of a reranker's prompt, if its files carry one.
-    pub rerank_template: Option<String>,
+    pub rerank_template: Option<RerankTemplate>,
     /// Whether vectors are to be scaled to unit length; `None` if the files do not say.
     pub normalize: Option<bool>,
     /// The texts to put in front of an input.
@@ -209,7 +210,7 @@ impl Model {
         // Of a decoder any may be asked for a score; an encoder has a head for it only if it was trained to.
         let head = gguf.tensor("cls.output.weight").is_some() || (!loaded.causal && loaded.scorer.is_some());
         description.reranker = pooling_type == Some(RANK) || (pooling.is_none() && head);
-        description.rerank_template = metadata.str("tokenizer.chat_template.rerank")?.map(str::to_owned);
+        description.rerank_template = RerankTemplate::of_gguf(metadata)?;
         Ok(Model::new(description, tokenizer, loaded))
     }
 
@@ -228,10 +229,7 @@ impl Model {
         let modules = SentenceTransformers::read(directory)?;
         let mut translation = Translation::new(config, architecture.name);
         (architecture.translate)(&mut translation)?;
-        if let Some(activation) = modules.scoring {
-            let file = directory.file("modules.json");
-            modern_bert::translate_modules(&mut translation, &file, architecture.name, (modules.pooling, activation))?;
-        }
+        modules.translate(&mut translation, directory, architecture.name)?;
         let translated = Translated::new(translation)?;
         let settings = translated.settings(&file, architecture.name);
         let tasks = Task::of_directory(path, &config)?;
@@ -250,11 +248,14 @@ impl Model {
         description.max_length = advised.unwrap_or(usize::MAX).min(loaded.sizes.positions);
         // What a reranker's head reads is no embedding.
         description.pooling = modules.pooling.filter(|_| modules.scoring.is_none());
+        if loaded.causal {
+            description.rerank_template = RerankTemplate::of_directory(directory, &modules, &config)?;
+        }
+        let (answers, classifier) = (modules.answers.is_some(), config.is_classifier()?);
+        description.reranker = answers || modules.scoring.is_some() || (modules.pooling.is_none() && classifier);
         description.normalize = modules.normalize;
         description.prompts = modules.prompts;
         description.add_prompts_of_tasks(&source);
-        let classifier = config.classes()?.iter().any(|class| class.ends_with("ForSequenceClassification"));
-        description.reranker = modules.scoring.is_some() || (modules.pooling.is_none() && classifier);
         Ok(Model::new(description, tokenizer, loaded))
     }
 

@@ -6,6 +6,9 @@ use docent_kernels::Pooling;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::arch::modern_bert;
+use crate::blocks::answers;
+use crate::settings::Translation;
 use crate::source::{Directory, HfName};
 use crate::{Error, Prompts};
 
@@ -21,6 +24,28 @@ pub(crate) struct SentenceTransformers {
     pub(crate) weights: Vec<WeightModule>,
     /// The activation of the head's first layer, by Hugging Face's name, if there is such a head.
     pub(crate) scoring: Option<&'static str>,
+    /// The tokens whose odds are the score, if the model is a reranker that answers.
+    pub(crate) answers: Option<AnswerTokens>,
+    /// How pairs are put into the model's chat template, if that is where they go.
+    pub(crate) messages: Messages,
+}
+
+/// The tokens that a reranker answers with: `LogitScore`, whose score is the logit of the first, less that of the second if there is one.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct AnswerTokens {
+    #[serde(rename = "true_token_id")]
+    pub(crate) yes: u32,
+    #[serde(rename = "false_token_id", default)]
+    pub(crate) no: Option<u32>,
+}
+
+/// How a pair becomes the messages of a chat.
+#[derive(Debug, Default)]
+pub(crate) struct Messages {
+    /// Whether the content of a message is a list of parts, and not a text.
+    pub(crate) structured: bool,
+    /// What else the template is rendered with.
+    pub(crate) variables: Map<String, Value>,
 }
 
 /// A module with weights.
@@ -64,6 +89,23 @@ struct Module {
 #[derive(Deserialize, Default)]
 struct SentenceBertConfig {
     max_seq_length: Option<usize>,
+    modality_config: Option<Modalities>,
+    processing_kwargs: Option<Processing>,
+}
+
+#[derive(Deserialize, Default)]
+struct Modalities {
+    message: Option<MessageModality>,
+}
+
+#[derive(Deserialize)]
+struct MessageModality {
+    format: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct Processing {
+    chat_template: Option<Map<String, Value>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -89,6 +131,7 @@ impl SentenceTransformers {
                     "Transformer" => {}
                     "Normalize" => settings.normalize = Some(true),
                     "Pooling" => settings.pooling = Some(read_pooling(directory, &path)?),
+                    "LogitScore" => settings.answers = Some(read_logit_score(directory, &path)?),
                     "Dense" => layers.push((read_dense(directory, &path)?, path)),
                     "LayerNorm" => {
                         check_folder(directory, &path)?;
@@ -96,15 +139,23 @@ impl SentenceTransformers {
                     }
                     kind => {
                         let file = directory.file("modules.json");
-                        let expected = "Transformer, Pooling, Dense, LayerNorm or Normalize";
+                        let expected = "Transformer, Pooling, Dense, LayerNorm, Normalize or LogitScore";
                         return Err(Error::config(file, "type", expected, format!("{kind:?}")));
                     }
                 }
             }
         }
+        if settings.answers.is_some() && (settings.pooling.is_some() || !layers.is_empty()) {
+            let (file, expected) = (directory.file("modules.json"), "LogitScore alone after the Transformer");
+            return Err(Error::config(file, "type", expected, "further modules"));
+        }
         settings.name_layers(directory, layers)?;
         let config: SentenceBertConfig = directory.json("sentence_bert_config.json")?.unwrap_or_default();
         settings.max_seq_length = config.max_seq_length;
+        let variables = config.processing_kwargs.and_then(|processing| processing.chat_template).unwrap_or_default();
+        let message = config.modality_config.and_then(|modalities| modalities.message);
+        let structured = message.is_some_and(|message| message.format.as_deref() == Some("structured"));
+        settings.messages = Messages { structured, variables };
         let config: SentenceTransformersConfig =
             directory.json("config_sentence_transformers.json")?.unwrap_or_default();
         settings.prompts =
@@ -125,6 +176,26 @@ impl SentenceTransformers {
 }
 
 impl SentenceTransformers {
+    /// Adds what the modules say of the head to the settings of the model.
+    ///
+    /// # Errors
+    /// If the architecture has no such head.
+    pub(crate) fn translate(
+        &self,
+        to: &mut Translation<'_>,
+        directory: Directory<'_>,
+        architecture: &str,
+    ) -> Result<(), Error> {
+        let file = directory.file("modules.json");
+        if let Some(activation) = self.scoring {
+            modern_bert::translate_modules(to, &file, architecture, (self.pooling, activation))?;
+        }
+        if let Some(tokens) = self.answers {
+            answers::translate(to, &file, architecture, tokens)?;
+        }
+        Ok(())
+    }
+
     /// Tells what the layers after pooling are for: matrices alone project embeddings; a dense layer, perhaps a norm, and a matrix are
     /// the head of a reranker.
     fn name_layers(&mut self, directory: Directory<'_>, layers: Vec<(Layer, String)>) -> Result<(), Error> {
@@ -178,6 +249,17 @@ fn read_pooling(directory: Directory<'_>, path: &str) -> Result<Pooling, Error> 
         ["lasttoken" | "last"] => Ok(Pooling::Last),
         _ => Err(Error::config(file, "pooling mode", "one of cls, mean, max, lasttoken", format!("{modes:?}"))),
     }
+}
+
+/// The tokens of a `LogitScore` module.
+fn read_logit_score(directory: Directory<'_>, folder: &str) -> Result<AnswerTokens, Error> {
+    check_folder(directory, folder)?;
+    let name = format!("{folder}/config.json");
+    let fields: Map<String, Value> = directory.require_json(&name)?;
+    if let Some(input) = fields.get("module_input_name").filter(|&input| input != "causal_logits") {
+        return Err(Error::config(directory.file(&name), "module_input_name", "\"causal_logits\"", input.to_string()));
+    }
+    serde_json::from_value(Value::Object(fields)).map_err(|source| Error::Json { path: directory.file(&name), source })
 }
 
 /// A Dense module.

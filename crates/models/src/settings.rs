@@ -63,6 +63,10 @@ impl<'a> Settings<'a> {
         }
     }
 
+    pub(crate) fn u32s(&self, key: &str) -> Result<Option<Vec<u32>>, Error> {
+        Ok(self.metadata.u32s(&self.key(key))?)
+    }
+
     pub(crate) fn float(&self, key: &str) -> Result<Option<f64>, Error> {
         Ok(self.metadata.f32(&self.key(key))?.map(f64::from))
     }
@@ -284,6 +288,11 @@ impl<'c> Translation<'c> {
         self.keys.bools(&key, values);
     }
 
+    pub(crate) fn set_u32s(&mut self, key: &str, field: &'static str, values: Vec<u32>) {
+        let key = self.note(key, field);
+        self.keys.u32s(&key, values);
+    }
+
     pub(crate) fn set_text(&mut self, key: &str, field: &'static str, value: &str) {
         let key = self.note(key, field);
         self.keys.text(&key, value);
@@ -367,6 +376,11 @@ impl<'a> HfConfig<'a> {
     /// The class names that the checkpoint was saved from.
     pub(crate) fn classes(&self) -> Result<Vec<&'a str>, Error> {
         Ok(self.strings("architectures")?.unwrap_or_default())
+    }
+
+    /// Whether the checkpoint is that of a sequence classifier.
+    pub(crate) fn is_classifier(&self) -> Result<bool, Error> {
+        Ok(self.classes()?.iter().any(|class| class.ends_with("ForSequenceClassification")))
     }
 
     pub(crate) fn error(&self, key: &str, expected: &str, found: impl ToString) -> Error {

@@ -72,12 +72,13 @@ pub(super) fn folder_files(files: &BTreeSet<&str>) -> Option<Vec<String>> {
     }
     let pieces = if TOKENIZERS.iter().any(|f| files.contains(f)) { &[][..] } else { &PIECES[..] };
     let known = FOLDER_FILES.iter().chain(pieces).copied().filter(|f| files.contains(f));
-    // Further modules of a sentence-transformers model: 2_Dense/config.json, 2_Dense/model.safetensors. Adapters, a folder each.
+    // Further modules of a sentence-transformers model: 2_Dense/config.json, 2_Dense/model.safetensors. Adapters, a folder each. Named templates.
     let modules = files.iter().copied().filter(|f| {
         let numbered = f.starts_with(|c: char| c.is_ascii_digit());
         match f.split_once('/') {
             Some((_, "config.json" | WEIGHTS)) => numbered && *f != "1_Pooling/config.json",
             Some((_, "adapter_config.json" | "adapter_model.safetensors")) => true,
+            Some(("additional_chat_templates", _)) => true,
             _ => false,
         }
     });

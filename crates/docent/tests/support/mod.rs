@@ -109,3 +109,16 @@ pub fn read_npy(path: &Path) -> Vec<Vec<f32>> {
     assert_eq!(values.len(), shape[0] * shape[1]);
     values.chunks(shape[1]).map(<[f32]>::to_vec).collect()
 }
+
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, target) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
+        if path.is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy_folder(&path, &target);
+        } else {
+            std::fs::write(target, std::fs::read(path).unwrap()).unwrap();
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! Qwen2 as an embedder (Yang et al., arXiv:2407.10671): gte-Qwen2, which lets every token see all others.
+//! Qwen2 as an embedder (Yang et al., arXiv:2407.10671), such as gte-Qwen2, which lets every token see all others, and as a reranker,
+//! such as mxbai-rerank v2.
 //!
 //! The forward pass is that of [`decoder`], with biases on queries, keys and values.
 
@@ -6,6 +7,7 @@ use docent_kernels::RotaryStyle;
 
 use super::{Architecture, Loaded};
 use crate::Error;
+use crate::blocks::answers;
 use crate::blocks::decoder::{self, Variant};
 use crate::settings::{HfConfig, Settings, Translation, Unwritten};
 use crate::weights::Weights;
@@ -35,5 +37,5 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
 
 fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
     let variant = Variant { style: RotaryStyle::Halves, query_key_norm: false };
-    decoder::load(settings, weights, &variant, |_| Ok(None))
+    decoder::load(settings, weights, &variant, |vocabulary| answers::scorer(settings, weights, vocabulary, None))
 }

@@ -1,6 +1,7 @@
 //! Parts that several architectures share.
 
 mod adapted;
+pub(crate) mod answers;
 mod attention;
 pub(crate) mod decoder;
 pub(crate) mod encoder;

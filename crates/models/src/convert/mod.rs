@@ -16,7 +16,9 @@
 //! | `README.md` | licence, languages, origins, from its front matter |
 //!
 //! Every architecture that can be run can be converted: its own file states the settings by GGUF's keys and the names of its tensors. A
-//! repository by the name of Qwen3-Reranker becomes a classifier of the rows of yes and no.
+//! repository by the name of Qwen3-Reranker becomes a classifier of the rows of yes and no, and one that says which tokens answer (`LogitScore` of
+//! sentence-transformers) a classifier of theirs, with the prompt of its chat template: under llama.cpp's key, and under one of our own
+//! with a place for an instruction.
 //!
 //! # What is written
 //!

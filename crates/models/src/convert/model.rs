@@ -10,7 +10,8 @@ use super::json::Document;
 use super::plan::Plan;
 use super::reranker;
 use super::{Error, OutputType};
-use crate::arch::{self, Architecture, modern_bert};
+use crate::RerankTemplate;
+use crate::arch::{self, Architecture};
 use crate::keys::Keys;
 use crate::sentence_transformers::SentenceTransformers;
 use crate::settings::{Translated, Translation, Unwritten};
@@ -33,6 +34,8 @@ pub(super) struct Model<'a> {
     pub(super) adapters: Vec<PeftAdapter>,
     /// Names of a classifier's outputs.
     pub(super) labels: Vec<String>,
+    /// The prompt of a reranker that is a language model, if the directory has one.
+    pub(super) template: Option<RerankTemplate>,
 }
 
 /// How the names of the classes end whose weights are an embedder's, a reranker's or those of the model they were made from.
@@ -86,10 +89,7 @@ impl<'a> Model<'a> {
         let mut translation = Translation::new(config, architecture.name);
         (architecture.translate)(&mut translation)?;
         let modules = SentenceTransformers::read(Directory::new(dir))?;
-        if let Some(activation) = modules.scoring {
-            let (file, head) = (dir.join("modules.json"), (modules.pooling, activation));
-            modern_bert::translate_modules(&mut translation, &file, architecture.name, head)?;
-        }
+        modules.translate(&mut translation, Directory::new(dir), architecture.name)?;
         refuse_lost(&translation, document)?;
         let translated = Translated::new(translation.clone())?;
         // A head that is kept as modules has the one output of a reranker.
@@ -101,7 +101,8 @@ impl<'a> Model<'a> {
         let folders = tasks.iter().filter_map(|task| task.folder.as_ref());
         let adapters = folders.map(|folder| PeftAdapter::open(&dir.join(folder), architecture.gguf_name));
         let adapters = adapters.collect::<Result<_, _>>()?;
-        Ok(Model { dir, document, architecture, translation, translated, modules, tasks, adapters, labels })
+        let template = RerankTemplate::of_directory(Directory::new(dir), &modules, &config)?;
+        Ok(Model { dir, document, architecture, translation, translated, modules, tasks, adapters, labels, template })
     }
 
     pub(super) fn model_type(&self) -> &str {
@@ -110,8 +111,7 @@ impl<'a> Model<'a> {
 
     /// Whether the checkpoint is that of a sequence classifier.
     pub(super) fn is_classifier(&self) -> bool {
-        let classes = self.translation.config.classes().unwrap_or_default();
-        classes.iter().any(|class| class.ends_with("ForSequenceClassification"))
+        self.translation.config.is_classifier().unwrap_or(false)
     }
 
     /// Whether it was said that every token attends to all, as the architectures of BERT's family are told in their files.
@@ -154,7 +154,7 @@ impl<'a> Model<'a> {
         let numbers: Vec<_> = NUMBERS.iter().filter_map(|name| take(name)).collect();
         let among_sizes = causal.clone().filter(|_| !encoder);
         let pooling = match (head, self.modules.pooling) {
-            (Head::YesNo, _) => Some(RANK),
+            (Head::Yes | Head::YesNo, _) => Some(RANK),
             (Head::Classifier, _) if !encoder || self.modules.scoring.is_some() => Some(RANK),
             (_, Some(pooling)) => Some(self.pooling_number(pooling)?),
             (_, None) => None,
@@ -163,7 +163,7 @@ impl<'a> Model<'a> {
             Head::YesNo => ["yes", "no"].map(str::to_owned).to_vec(),
             Head::Classifier => self.labels.clone(),
             Head::None if encoder && !unnamed(&self.labels) => self.labels.clone(),
-            Head::None => Vec::new(),
+            Head::Yes | Head::None => Vec::new(),
         };
         let mut add = |entries: Vec<(String, OwnedValue)>| {
             entries.into_iter().for_each(|(key, value)| keys.set(&key, value));
@@ -183,8 +183,9 @@ impl<'a> Model<'a> {
         add(pooling.map(|number| (key("pooling_type"), number.into())).into_iter().collect());
         add(classifier_pooling.into_iter().collect());
         keys.texts(&key("classifier.output_labels"), &labels);
-        if head == Head::YesNo || (head == Head::Classifier && self.architecture.name == reranker::ARCHITECTURE) {
-            reranker::write_template(keys);
+        let asks = self.architecture.name == reranker::ARCHITECTURE && matches!(head, Head::Classifier | Head::YesNo);
+        if asks || self.template.is_some() {
+            reranker::write_template(keys, self.template.as_ref());
         }
         after.into_iter().for_each(|(key, value)| keys.set(&key, value));
         Ok(())
@@ -265,4 +266,6 @@ pub(super) enum Head {
     Classifier,
     /// The odds of yes and no as the next token.
     YesNo,
+    /// The logit of one token as the next.
+    Yes,
 }

@@ -89,9 +89,9 @@ impl<'a> Plan<'a> {
                 let again = source.again(&tensor).ok_or_else(|| unknown(model, &tensor))?;
                 let values = Values::Tensor { source: again, rows: Rows::Chosen(rows), plus_one: false };
                 plan.push("cls.output.weight".to_owned(), values, ty);
-                plan.head = Head::YesNo;
+                plan.head = answers.head();
                 if name == "output.weight" {
-                    // All that is ever read of it are these two rows.
+                    // All that is ever read of it are these rows.
                     plan.dropped.push(tensor.view.name.to_owned());
                     continue;
                 }

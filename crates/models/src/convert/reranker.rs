@@ -1,15 +1,17 @@
-//! Qwen3 rerankers: a causal model whose two answers become a classifier.
+//! Rerankers that are language models: their answers become a classifier.
 //!
 //! A Qwen3-Reranker is published as a language model that answers yes or no. llama.cpp's converter recognises the repository by its
-//! name and writes the rows of the two answers in the output matrix as `cls.output.weight`, with the prompt as a template.
+//! name and writes the rows of the two answers in the output matrix as `cls.output.weight`, with the prompt as a template. The same is done
+//! for any model whose directory says which tokens answer (`LogitScore` of sentence-transformers).
 
 use serde_json::Value as Json;
 
 use super::Error;
 use super::general::folder_name;
 use super::json::Document;
-use super::model::Model;
+use super::model::{Head, Model};
 use super::source::RawTensor;
+use crate::RerankTemplate;
 use crate::keys::Keys;
 
 /// The architecture of these models in GGUF.
@@ -26,25 +28,35 @@ pub(super) struct Answers {
     /// The matrix that they are rows of.
     pub(super) matrix: &'static str,
     yes: u64,
-    no: u64,
+    no: Option<u64>,
 }
 
 impl Answers {
-    /// The two rows, which the matrix must have.
+    /// The head that they make.
+    pub(super) fn head(&self) -> Head {
+        if self.no.is_some() { Head::YesNo } else { Head::Yes }
+    }
+
+    /// The rows, which the matrix must have.
     pub(super) fn rows(&self, tensor: &RawTensor<'_>) -> Result<Vec<u64>, Error> {
         let found = tensor.view.shape.first().copied().unwrap_or(0);
-        let last = self.yes.max(self.no);
-        if tensor.view.shape.len() != 2 || last >= found {
-            let expected = format!("a matrix with the rows of yes and no, {} and {}", self.yes, self.no);
+        let rows: Vec<u64> = std::iter::once(self.yes).chain(self.no).collect();
+        if tensor.view.shape.len() != 2 || rows.iter().any(|&row| row >= found) {
+            let expected = format!("a matrix with the rows that answer, {rows:?}");
             let found = format!("the shape {:?}", tensor.view.shape);
             return Err(crate::Error::config(tensor.file, tensor.view.name, expected, found).into());
         }
-        Ok(vec![self.yes, self.no])
+        Ok(rows)
     }
 }
 
-/// The answers of a model that is a Qwen3-Reranker in the form of a language model.
+/// The answers of a model that is a reranker in the form of a language model.
 pub(super) fn answers(model: &Model<'_>) -> Result<Option<Answers>, Error> {
+    let tied = model.document.get("tie_word_embeddings") == Some(&Json::Bool(true));
+    let matrix = if tied { "token_embd.weight" } else { "output.weight" };
+    if let Some(tokens) = model.modules.answers {
+        return Ok(Some(Answers { matrix, yes: tokens.yes.into(), no: tokens.no.map(u64::from) }));
+    }
     if model.architecture.name != ARCHITECTURE || model.is_classifier() || !is_named_reranker(model) {
         return Ok(None);
     }
@@ -58,8 +70,7 @@ pub(super) fn answers(model: &Model<'_>) -> Result<Option<Answers>, Error> {
         let (path, found) = (tokenizer.path, "none".to_owned());
         return Err(Error::Vocabulary { path, expected: "the tokens yes and no of a reranker".to_owned(), found });
     };
-    let tied = model.document.get("tie_word_embeddings") == Some(&Json::Bool(true));
-    Ok(Some(Answers { matrix: if tied { "token_embd.weight" } else { "output.weight" }, yes, no }))
+    Ok(Some(Answers { matrix, yes, no: Some(no) }))
 }
 
 /// Whether folder, configuration or card say that the model is a Qwen3-Reranker, as the converter asks.
@@ -71,8 +82,11 @@ fn is_named_reranker(model: &Model<'_>) -> bool {
     named || card().to_lowercase().contains("# qwen3-reranker")
 }
 
-/// Adds the prompt.
-pub(super) fn write_template(keys: &mut Keys) {
-    keys.text("tokenizer.chat_template.rerank", TEMPLATE);
+/// Adds the prompt, that of the model or else Qwen3's.
+pub(super) fn write_template(keys: &mut Keys, template: Option<&RerankTemplate>) {
+    match template {
+        Some(template) => template.keys().for_each(|(key, text)| keys.text(key, text)),
+        None => keys.text("tokenizer.chat_template.rerank", TEMPLATE),
+    }
     keys.texts("tokenizer.chat_templates", &["rerank".to_owned()]);
 }

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 
 use crate::Error;
 
-/// The largest JSON file that is read: far above any configuration, far below what would hurt.
-const MAX_JSON_BYTES: u64 = 16 << 20;
+/// The largest file that is read: far above any configuration, far below what would hurt.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// A Hugging Face model directory.
 #[derive(Clone, Copy)]
@@ -28,21 +28,36 @@ impl<'a> Directory<'a> {
 
     /// A JSON file, or `None` if there is no such file.
     pub(crate) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
+        let Some(bytes) = self.bytes(name)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::Json { path: self.file(name), source })
+    }
+
+    /// A file of text, or `None` if there is no such file.
+    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, Error> {
+        let Some(bytes) = self.bytes(name)? else { return Ok(None) };
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let place = error.utf8_error().valid_up_to();
+            Error::config(self.file(name), "the file", "UTF-8", format!("other bytes from {place} on"))
+        })?;
+        Ok(Some(text))
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let path = self.file(name);
         let io = |source| Error::Read { path: path.clone(), source };
         match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io(error)),
             Ok(file) if !file.is_file() => return Err(io(std::io::Error::other("not a regular file"))),
-            Ok(file) if file.len() > MAX_JSON_BYTES => {
+            Ok(file) if file.len() > MAX_BYTES => {
                 let found = format!("{} bytes", file.len());
-                return Err(Error::config(path, "the file", "at most 16 MiB of JSON", found));
+                return Err(Error::config(path, "the file", "at most 16 MiB", found));
             }
             Ok(_) => {}
         }
-        let mut text = Vec::new();
-        File::open(&path).and_then(|file| file.take(MAX_JSON_BYTES).read_to_end(&mut text)).map_err(io)?;
-        serde_json::from_slice(&text).map(Some).map_err(|source| Error::Json { path, source })
+        let mut bytes = Vec::new();
+        File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes)).map_err(io)?;
+        Ok(Some(bytes))
     }
 
     /// A JSON file that must be there.
