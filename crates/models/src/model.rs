@@ -194,7 +194,7 @@ impl Model {
             || Ok(Tokenizer::from_gguf(metadata)?),
             |token, threads| {
                 let weights = Weights::new(&source, token, threads);
-                let loaded = (architecture.load)(&settings, &weights)?;
+                let loaded = architecture.load(&settings, &weights)?;
                 let description = describe(path, architecture.name, Format::Gguf, &loaded, &weights);
                 Ok((loaded, description))
             },
@@ -239,7 +239,7 @@ impl Model {
             || directory_tokenizer(path),
             |token, threads| {
                 let weights = Weights::new(&source, token, threads);
-                let loaded = (architecture.load)(&settings, &weights)?;
+                let loaded = architecture.load(&settings, &weights)?;
                 let description = describe(path, architecture.name, Format::Safetensors, &loaded, &weights);
                 Ok((loaded, description))
             },

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::arch::modern_bert;
-use crate::blocks::answers;
+use crate::blocks::{answers, projection};
 use crate::settings::Translation;
 use crate::source::{Directory, HfName};
 use crate::{Error, Prompts};
@@ -22,6 +22,8 @@ pub(crate) struct SentenceTransformers {
     pub(crate) prompts: Prompts,
     /// Modules with weights of their own, in order: matrices between pooling and the embedding, or the head of a reranker.
     pub(crate) weights: Vec<WeightModule>,
+    /// The activation of each layer that projects embeddings, by Hugging Face's names.
+    pub(crate) projection: Vec<Option<&'static str>>,
     /// The activation of the head's first layer, by Hugging Face's name, if there is such a head.
     pub(crate) scoring: Option<&'static str>,
     /// The tokens whose odds are the score, if the model is a reranker that answers.
@@ -66,16 +68,17 @@ pub(crate) fn name_in_module(modules: &[WeightModule], name: &str) -> Option<HfN
 }
 
 /// A layer after pooling.
+#[derive(Clone, Copy)]
 enum Layer {
-    /// A matrix, and the name of the activation behind it if there is one.
-    Dense(Option<&'static str>),
+    /// A matrix with the name of the activation behind it, if there is one, and the number of its outputs, if the file says it.
+    Dense(Option<&'static str>, Option<u64>),
     LayerNorm,
 }
 
 #[derive(Deserialize)]
 struct DenseConfig {
-    #[serde(default)]
     activation_function: Option<String>,
+    out_features: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +135,10 @@ impl SentenceTransformers {
                     "Normalize" => settings.normalize = Some(true),
                     "Pooling" => settings.pooling = Some(read_pooling(directory, &path)?),
                     "LogitScore" => settings.answers = Some(read_logit_score(directory, &path)?),
+                    "Dense" | "LayerNorm" if settings.pooling.is_none() || settings.normalize == Some(true) => {
+                        let (file, expected) = (directory.file("modules.json"), "layers between Pooling and Normalize");
+                        return Err(Error::config(file, "type", expected, format!("{ty:?} at {path:?}")));
+                    }
                     "Dense" => layers.push((read_dense(directory, &path)?, path)),
                     "LayerNorm" => {
                         check_folder(directory, &path)?;
@@ -190,33 +197,38 @@ impl SentenceTransformers {
         if let Some(activation) = self.scoring {
             modern_bert::translate_modules(to, &file, architecture, (self.pooling, activation))?;
         }
+        projection::translate(to, architecture, &self.projection);
         if let Some(tokens) = self.answers {
             answers::translate(to, &file, architecture, tokens)?;
         }
         Ok(())
     }
 
-    /// Tells what the layers after pooling are for: matrices alone project embeddings; a dense layer, perhaps a norm, and a matrix are
-    /// the head of a reranker.
+    /// Tells what the layers after pooling are for: dense layers project embeddings; one with an activation, perhaps a norm, and a matrix of
+    /// one row are the head of a reranker.
     fn name_layers(&mut self, directory: Directory<'_>, layers: Vec<(Layer, String)>) -> Result<(), Error> {
         let (kinds, folders): (Vec<Layer>, Vec<String>) = layers.into_iter().unzip();
         let names: Vec<String> = match kinds[..] {
-            // GGUF numbers modules; transformer and pooling come before.
-            _ if kinds.iter().all(|kind| matches!(kind, Layer::Dense(None))) => {
-                (2..).map(|number| format!("dense_{number}")).take(kinds.len()).collect()
-            }
-            [Layer::Dense(Some(activation)), Layer::LayerNorm, Layer::Dense(None)] => {
+            [Layer::Dense(Some(activation), _), Layer::LayerNorm, Layer::Dense(None, _)] => {
                 self.scoring = Some(activation);
                 ["cls", "cls.norm", "cls.output"].map(str::to_owned).to_vec()
             }
-            [Layer::Dense(Some(activation)), Layer::Dense(None)] => {
+            [Layer::Dense(Some(activation), _), Layer::Dense(None, None | Some(1))] => {
                 self.scoring = Some(activation);
                 ["cls", "cls.output"].map(str::to_owned).to_vec()
             }
             _ => {
-                let expected =
-                    "layers after pooling that are matrices alone, or Dense with activation, LayerNorm and Dense";
-                return Err(Error::config(directory.file("modules.json"), "type", expected, format!("{folders:?}")));
+                let activations = kinds.iter().map(|kind| match kind {
+                    Layer::Dense(activation, _) => Some(*activation),
+                    Layer::LayerNorm => None,
+                });
+                let Some(activations) = activations.collect() else {
+                    let expected = "dense layers after pooling, or Dense with activation, LayerNorm and Dense";
+                    let file = directory.file("modules.json");
+                    return Err(Error::config(file, "type", expected, format!("{folders:?}")));
+                };
+                self.projection = activations;
+                projection::stems().take(kinds.len()).collect()
             }
         };
         let modules = folders.into_iter().zip(names);
@@ -270,12 +282,13 @@ fn read_dense(directory: Directory<'_>, folder: &str) -> Result<Layer, Error> {
     let config: DenseConfig = directory.require_json(&name)?;
     let function = config.activation_function.as_deref().unwrap_or("torch.nn.modules.linear.Identity");
     match function.strip_prefix(PREFIX) {
-        Some("linear.Identity") => Ok(Layer::Dense(None)),
-        Some("activation.GELU") => Ok(Layer::Dense(Some("gelu"))),
-        Some("activation.ReLU") => Ok(Layer::Dense(Some("relu"))),
-        Some("activation.SiLU") => Ok(Layer::Dense(Some("silu"))),
+        Some("linear.Identity") => Ok(Layer::Dense(None, config.out_features)),
+        Some("activation.GELU") => Ok(Layer::Dense(Some("gelu"), config.out_features)),
+        Some("activation.ReLU") => Ok(Layer::Dense(Some("relu"), config.out_features)),
+        Some("activation.SiLU") => Ok(Layer::Dense(Some("silu"), config.out_features)),
+        Some("activation.Tanh") => Ok(Layer::Dense(Some("tanh"), config.out_features)),
         _ => {
-            let expected = "torch.nn.modules.linear.Identity or torch.nn.modules.activation.GELU, ReLU or SiLU";
+            let expected = "torch.nn.modules.linear.Identity or torch.nn.modules.activation.GELU, ReLU, SiLU or Tanh";
             Err(Error::config(directory.file(&name), "activation_function", expected, format!("{function:?}")))
         }
     }

@@ -121,8 +121,13 @@ impl<'a> Settings<'a> {
 
     /// The activation of a feed-forward block, by the names that Hugging Face gives them.
     pub(crate) fn activation(&self, key: &str, default: Activation) -> Result<Activation, Error> {
-        let Some(name) = self.text(key)? else { return Ok(default) };
-        activation(name).ok_or_else(|| self.error(key, ACTIVATIONS, format!("{name:?}")))
+        Ok(self.optional_activation(key)?.unwrap_or(default))
+    }
+
+    /// An activation that may be missing, by the same names.
+    pub(crate) fn optional_activation(&self, key: &str) -> Result<Option<Activation>, Error> {
+        let Some(name) = self.text(key)? else { return Ok(None) };
+        activation(name).map(Some).ok_or_else(|| self.error(key, ACTIVATIONS, format!("{name:?}")))
     }
 
     pub(crate) fn error(&self, key: &str, expected: impl Into<String>, found: impl ToString) -> Error {
@@ -140,7 +145,7 @@ pub(crate) enum Whole {
 }
 
 /// What [`activation`] knows, for messages.
-pub(crate) const ACTIVATIONS: &str = "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu or silu";
+pub(crate) const ACTIVATIONS: &str = "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu, silu or tanh";
 
 /// An activation by Hugging Face's name.
 pub(crate) fn activation(name: &str) -> Option<Activation> {
@@ -149,6 +154,7 @@ pub(crate) fn activation(name: &str) -> Option<Activation> {
         "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
         "relu" => Activation::Relu,
         "silu" | "swish" => Activation::Silu,
+        "tanh" => Activation::Tanh,
         _ => return None,
     })
 }
@@ -196,7 +202,7 @@ pub(crate) struct Translation<'c> {
 pub(crate) enum Unwritten {
     /// The same model: its tensors carry the setting, or it is what readers take for granted.
     Implied,
-    /// A model that gives the same embeddings but scores pairs otherwise.
+    /// A model that gives the same embeddings but scores pairs otherwise. Docent's own key for it is written for those that score.
     ScoresDiffer,
     /// Another model.
     Refused,

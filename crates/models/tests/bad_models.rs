@@ -259,7 +259,10 @@ fn directories_that_lack_a_part_are_refused() {
         &["modules.json", "WeightedLayerPooling"],
     );
     says(
-        &write("modules.json", r#"[{"type":"models.Dense","path":"2_Dense"}]"#),
+        &write(
+            "modules.json",
+            r#"[{"type":"models.Pooling","path":"1_Pooling"},{"type":"models.Dense","path":"2_Dense"}]"#,
+        ),
         &["2_Dense/config.json", "cannot read"],
     );
     says(&write("modules.json", r#"[{"type":"models.Pooling","path":"../.."}]"#), &["a folder of the model"]);

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 /// Each with the architecture of its files.
-const MODELS: [(&str, &str); 11] = [
+const MODELS: [(&str, &str); 12] = [
     ("modern-bert", "modern-bert"),
     ("modern-bert-rerank", "modern-bert"),
     ("modern-bert-modules", "modern-bert"),
@@ -28,6 +28,7 @@ const MODELS: [(&str, &str); 11] = [
     ("gte-new", "gte-new"),
     ("deberta-v2", "deberta-v2"),
     ("mpnet", "mpnet"),
+    ("electra", "bert"),
 ];
 
 /// Those that transformers has had classes for since version 5, which give them a configuration and names of its own.

@@ -111,7 +111,7 @@ fn tell(report: &Report, console: &Console) {
     }
     if report.pooler_lost {
         console
-            .warn("the model scores pairs through a layer that GGUF cannot describe: run it from its folder instead");
+            .warn("the model scores pairs through a layer that GGUF has no key for: other programs will make other scores of this file");
     }
 }
 

@@ -1,7 +1,7 @@
 //! BERT: a post-norm bidirectional encoder (Devlin et al., arXiv:1810.04805).
 //!
 //! bge, all-MiniLM, e5, gte (thenlper), mxbai-embed, arctic-embed and many more are BERTs; DistilBERT (Sanh et al.,
-//! arXiv:1910.01108) is one without segments. `RoBERTa` (Liu et al., arXiv:1907.11692) and XLM-R (Conneau et al., arXiv:1911.02116), hence
+//! arXiv:1910.01108) is one without segments, ELECTRA (Clark et al., arXiv:2003.10555) one that was trained in another way. `RoBERTa` (Liu et al., arXiv:1907.11692) and XLM-R (Conneau et al., arXiv:1911.02116), hence
 //! bge-m3, multilingual-e5 and the bge rerankers, are BERTs with another tokenizer, whose positions begin after that of the
 //! padding token; GGUF leaves the rows before out.
 //!
@@ -13,8 +13,9 @@
 //! score = W_out tanh(W x_first + b) + b_out
 //! ```
 //!
-//! The dense layer of the score is BERT's pooler and the first of `RoBERTa`'s two. llama.cpp's converter leaves the pooler out: of such
-//! a file the score is `W_out x_first + b_out`, which orders documents in much the same way but is not what was trained.
+//! The dense layer of the score is BERT's pooler and the first of `RoBERTa`'s two; in place of `tanh`, `DistilBERT` has `max(x, 0)` and
+//! ELECTRA GELU. llama.cpp's converter leaves the pooler out: of such a file the score is `W_out x_first + b_out`, which orders documents in
+//! much the same way but is not what was trained.
 
 use docent_kernels::{Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Pooling};
 
@@ -82,7 +83,7 @@ const ROBERTA: [&str; 3] = ["roberta", "xlm-roberta", "camembert"];
 fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
     let model_type = config.model_type()?.unwrap_or_default();
     let absolute = config.string(&["position_embedding_type"])?.is_none_or(|ty| !["alibi", "rotary"].contains(&ty));
-    Ok(absolute && (ROBERTA.contains(&model_type) || ["bert", "distilbert"].contains(&model_type)))
+    Ok(absolute && (ROBERTA.contains(&model_type) || ["bert", "distilbert", "electra"].contains(&model_type)))
 }
 
 pub(super) fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
@@ -120,9 +121,21 @@ pub(super) fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     // The forms of GELU differ by less than a file's rounding does.
     let effect = if name.starts_with("gelu") { Unwritten::Implied } else { Unwritten::Refused };
     to.leave_unwritten(HIDDEN_ACTIVATION, effect);
-    if model_type == "distilbert" {
-        to.set_text(CLASSIFIER_ACTIVATION, "model_type", "relu");
+    let of_classifier = match model_type {
+        "distilbert" => Some("relu"),
+        "electra" => Some("gelu"),
+        _ => None,
+    };
+    if let Some(name) = of_classifier {
+        to.set_text(CLASSIFIER_ACTIVATION, "model_type", name);
         to.leave_unwritten(CLASSIFIER_ACTIVATION, Unwritten::ScoresDiffer);
+    }
+    // ELECTRA's small model has narrower embeddings, and a layer that widens them.
+    let (field, hidden) = ("embedding_size", config.optional_size(&["hidden_size"])?);
+    if let Some(found) =
+        config.optional_size(&[field])?.filter(|&found| model_type == "electra" && Some(found) != hidden)
+    {
+        return Err(config.error(field, "hidden_size", found));
     }
     Ok(())
 }
@@ -253,9 +266,15 @@ pub(crate) fn gguf_name(name: &str) -> HfName {
         "vocab_transform.",
         "vocab_layer_norm.",
         "vocab_projector.",
+        "discriminator_predictions.",
+        "generator_predictions.",
+        "generator_lm_head.",
         "lm_head.",
     ];
-    let name = ["bert.", "distilbert.", "roberta."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+    let name = ["bert.", "distilbert.", "electra.", "roberta."]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .unwrap_or(name);
     if UNUSED.iter().any(|unused| name.starts_with(unused)) {
         return HfName::Unused;
     }
@@ -295,6 +314,8 @@ mod tests {
             ("roberta.encoder.layers.3.mixer.Wqkv.weight", gguf("blk.3.attn_qkv.weight")),
             ("roberta.encoder.layer.0.output.dense.bias", gguf("blk.0.ffn_down.bias")),
             ("classifier.out_proj.weight", gguf("cls.output.weight")),
+            ("electra.encoder.layer.0.output.dense.bias", gguf("blk.0.ffn_down.bias")),
+            ("discriminator_predictions.dense.weight", HfName::Unused),
             ("cls.predictions.bias", HfName::Unused),
             ("embeddings.position_ids", HfName::Unused),
             ("encoder.layer.x.output.dense.weight", HfName::Unknown),

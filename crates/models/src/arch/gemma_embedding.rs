@@ -17,7 +17,6 @@ use super::{Architecture, Loaded, Network, find, layer_and_part};
 use crate::Error;
 use crate::blocks::decoder::{self, normalised};
 use crate::blocks::{Attention, FeedForward, QueryKeyNorm, position};
-use crate::head::{Head, Step};
 use crate::pass::Pass;
 use crate::settings::{HfConfig, Settings, Translation, Unwritten, Whole};
 use crate::source::HfName;
@@ -195,21 +194,7 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
         window_rotary: rotary("rope.freq_base_swa")?,
         output_norm: weights.norm("output_norm", hidden, epsilon)?,
     };
-    Ok(Loaded { projection: projection(weights, hidden)?, ..Loaded::encoder(gemma, sizes, None) })
-}
-
-/// The matrices between the mean and the embedding, as many as there are.
-fn projection(weights: &Weights<'_>, hidden: usize) -> Result<Head, Error> {
-    let (mut head, mut columns) = (Head::default(), hidden);
-    for stem in ["dense_2", "dense_3"] {
-        let name = format!("{stem}.weight");
-        if weights.has(&name) {
-            let outputs = weights.rows(&name, columns)?;
-            head.steps.push(Step::Linear(weights.linear(stem, columns, outputs)?, None));
-            columns = outputs;
-        }
-    }
-    Ok(head)
+    Ok(Loaded::encoder(gemma, sizes, None))
 }
 
 pub(crate) fn gguf_name(name: &str) -> HfName {

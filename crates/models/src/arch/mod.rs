@@ -19,6 +19,7 @@ use std::path::Path;
 use docent_kernels::{Executor, Matrix, ThreadPool};
 
 use crate::Error;
+use crate::blocks::projection;
 use crate::head::{Head, Scorer};
 use crate::output::Output;
 use crate::pass::Pass;
@@ -82,7 +83,17 @@ pub(crate) struct Architecture {
     pub(crate) translate: fn(&mut Translation<'_>) -> Result<(), Error>,
     /// The GGUF name of a tensor of a Hugging Face file.
     pub(crate) gguf_name: fn(&str) -> HfName,
-    pub(crate) load: fn(&Settings<'_>, &Weights<'_>) -> Result<Loaded, Error>,
+    /// Loads all but the projection of embeddings.
+    load: fn(&Settings<'_>, &Weights<'_>) -> Result<Loaded, Error>,
+}
+
+impl Architecture {
+    /// Loads a model of this architecture.
+    pub(crate) fn load(&self, settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
+        let loaded = (self.load)(settings, weights)?;
+        let projection = projection::load(settings, weights, loaded.sizes.hidden)?;
+        Ok(Loaded { projection, ..loaded })
+    }
 }
 
 /// Every architecture that this version runs.

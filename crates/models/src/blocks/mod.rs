@@ -8,6 +8,7 @@ pub(crate) mod encoder;
 mod experts;
 mod feed_forward;
 pub(crate) mod position;
+pub(crate) mod projection;
 
 pub(crate) use adapted::{Adapted, AdaptedEmbeddings, LowRank};
 pub(crate) use attention::{Attention, QueryKeyNorm};

@@ -121,7 +121,7 @@ fn check(model: &Model<'_>, base: &Unchecked, out: &Path, saved: &[(Unchecked, P
     let pool = ThreadPool::new(1);
     let threads = Threads::of(&pool);
     let weights = Weights::for_checking(&source, &threads);
-    (model.architecture.load)(&Settings::of_gguf(out, model.architecture.name, gguf.metadata()), &weights)?;
+    model.architecture.load(&Settings::of_gguf(out, model.architecture.name, gguf.metadata()), &weights)?;
     refuse_unused(model, &weights)
 }
 

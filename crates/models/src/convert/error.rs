@@ -66,14 +66,6 @@ pub enum Error {
         /// What is there.
         found: String,
     },
-    /// A step of a sentence-transformers pipeline has no counterpart in a GGUF file.
-    #[error("{}: module `{module}` has no place in a GGUF file of this architecture; use the directory itself", path.display())]
-    Module {
-        /// The file that names it.
-        path: PathBuf,
-        /// Its type.
-        module: String,
-    },
     /// A setting, a weight or a weight file is missing, damaged or at odds with the others.
     #[error(transparent)]
     Source(#[from] crate::Error),

@@ -32,13 +32,13 @@
 //! - `add_space_prefix` and `remove_extra_whitespaces` are what a Unigram `tokenizer.json` does; the converter writes false.
 //! - A tokenizer of SentencePiece's kind that comes without `tokenizer.model` has scores by the order of its merges, not all the same.
 //! - `Qwen3ForSequenceClassification` is converted, Llama's pooling and Mistral's window are named, Gemma's matrices after pooling are in
-//!   the file without being asked for.
+//!   the file without being asked for, and so are the dense layers of other models, which Docent alone reads.
 //!
 //! Nothing is lost in silence. The length limit and the prompts of sentence-transformers, for which GGUF has no keys, are in
 //! [`Report::settings_lost`]. What else the format has no place for is refused (a pooling mode without a number, relative positions, a
 //! module that the architecture does not read), and what is left out on purpose is in [`Report::dropped`]: heads used in pre-training,
-//! buffers. [`Report::pooler_lost`] tells of the one kind of reranker whose scores a file cannot give: DistilBERT's, whose classifier has
-//! another activation. Before the file has its name, it is opened as a model would be: what Docent cannot load is not left behind.
+//! buffers. [`Report::pooler_lost`] tells of the rerankers whose scores only Docent takes from the file: DistilBERT's and ELECTRA's, whose
+//! classifier has another activation, which stands under a key of our own. Before the file has its name, it is opened as a model would be: what Docent cannot load is not left behind.
 //!
 //! The tasks of jina-embeddings-v3 are files of their own beside the model's, named `lora-TASK-OUT`, as llama.cpp's converter names them
 //! and as [`Model::open`](crate::Model::open) finds them; [`Report::adapters`] lists them.
@@ -203,7 +203,7 @@ pub struct Report {
     pub dropped: Vec<String>,
     /// Tensors that are F16 in a `Q8_0` file.
     pub fallbacks: Vec<String>,
-    /// The model scores pairs through a layer that the file cannot describe: its scores will differ from those of the source.
+    /// The model scores pairs through a layer that other readers of the file do not know: the scores that they make of it are not the model's.
     pub pooler_lost: bool,
     /// Files that were written beside it: the adapter of each task that the model has some for.
     pub adapters: Vec<PathBuf>,

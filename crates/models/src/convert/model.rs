@@ -139,7 +139,11 @@ impl<'a> Model<'a> {
         let (head, dense) = (plan.head, plan.dense_sizes());
         let key = |name: &str| format!("{}.{name}", self.architecture.name);
         let mut rest = self.translation.clone().into_keys().into_entries();
-        rest.retain(|(key, _)| self.translation.unwritten(key).is_none());
+        rest.retain(|(key, _)| match self.translation.unwritten(key) {
+            // Others do not know the key, and do as if it were not there.
+            Some(Unwritten::ScoresDiffer) => head == Head::Classifier,
+            unwritten => unwritten.is_none(),
+        });
         let mut take = |name: &str| {
             let name = key(name);
             rest.iter().position(|(key, _)| *key == name).map(|place| rest.remove(place))

@@ -71,7 +71,7 @@ pub(super) fn check_directory(model: &Model<'_>) -> Result<(), Error> {
     let pool = ThreadPool::new(1);
     let threads = Threads::of(&pool);
     let weights = Weights::for_checking(&source, &threads);
-    (model.architecture.load)(&model.settings(), &weights)?;
+    model.architecture.load(&model.settings(), &weights)?;
     refuse_unused(model, &weights)
 }
 
@@ -89,18 +89,13 @@ fn check_file(path: &Path, out: &Path, model: &Model<'_>) -> Result<(), Error> {
     let threads = Threads::of(&pool);
     let weights = Weights::for_checking(&source, &threads);
     let settings = Settings::of_gguf(out, model.architecture.name, gguf.metadata());
-    (model.architecture.load)(&settings, &weights)?;
+    model.architecture.load(&settings, &weights)?;
     refuse_unused(model, &weights)
 }
 
 /// A tensor that the model has no use for would be lost, or make another model of it.
 pub(super) fn refuse_unused(model: &Model<'_>, weights: &Weights<'_>) -> Result<(), Error> {
-    let unused = weights.unused();
-    if unused.iter().any(|name| name.starts_with("dense_")) {
-        let path = model.dir.join("modules.json");
-        return Err(Error::Module { path, module: "sentence_transformers.models.Dense".to_owned() });
-    }
-    match unused.into_iter().next() {
+    match weights.unused().into_iter().next() {
         Some(name) => {
             let architecture = model.architecture.name;
             Err(Error::UnknownTensor { file: model.dir.to_owned(), name, architecture })
