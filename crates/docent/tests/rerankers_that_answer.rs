@@ -164,6 +164,8 @@ fn what_is_wrong_with_the_files_is_named() {
     std::fs::create_dir(folder.path().join("2_Pooling")).unwrap();
     std::fs::write(folder.path().join("2_Pooling/config.json"), r#"{"pooling_mode": "mean"}"#).unwrap();
     says(folder.path(), "expected LogitScore alone after the Transformer");
-    let folder = edited("qwen2-turns", "config.json", |c| c["model_type"] = json!("llama"));
+    let folder = edited("qwen2-turns", "config.json", |c| {
+        (c["model_type"], c["architectures"]) = (json!("llama"), json!(["LlamaForCausalLM"]));
+    });
     says(folder.path(), "no LogitScore for the architecture llama");
 }

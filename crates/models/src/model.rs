@@ -244,6 +244,7 @@ impl Model {
                 Ok((loaded, description))
             },
         )?;
+        modules.check_case(directory, &tokenizer)?;
         let advised = modules.max_seq_length.or(tokenizer.model_max_length()).filter(|&length| length > 0);
         description.max_length = advised.unwrap_or(usize::MAX).min(loaded.sizes.positions);
         // What a reranker's head reads is no embedding.

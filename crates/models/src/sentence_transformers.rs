@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use docent_kernels::Pooling;
+use docent_tokenizer::Tokenizer;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -19,6 +20,8 @@ pub(crate) struct SentenceTransformers {
     /// Whether vectors are scaled to unit length; `None` if there is no modules.json to say so.
     pub(crate) normalize: Option<bool>,
     pub(crate) max_seq_length: Option<usize>,
+    /// Whether texts are to be in small letters before they are tokenized.
+    pub(crate) do_lower_case: bool,
     pub(crate) prompts: Prompts,
     /// Modules with weights of their own, in order: matrices between pooling and the embedding, or the head of a reranker.
     pub(crate) weights: Vec<WeightModule>,
@@ -92,6 +95,7 @@ struct Module {
 #[derive(Deserialize, Default)]
 struct SentenceBertConfig {
     max_seq_length: Option<usize>,
+    do_lower_case: Option<bool>,
     modality_config: Option<Modalities>,
     processing_kwargs: Option<Processing>,
 }
@@ -159,6 +163,7 @@ impl SentenceTransformers {
         settings.name_layers(directory, layers)?;
         let config: SentenceBertConfig = directory.json("sentence_bert_config.json")?.unwrap_or_default();
         settings.max_seq_length = config.max_seq_length;
+        settings.do_lower_case = config.do_lower_case == Some(true);
         let variables = config.processing_kwargs.and_then(|processing| processing.chat_template).unwrap_or_default();
         let message = config.modality_config.and_then(|modalities| modalities.message);
         let structured = message.is_some_and(|message| message.format.as_deref() == Some("structured"));
@@ -200,6 +205,20 @@ impl SentenceTransformers {
         projection::translate(to, architecture, &self.projection);
         if let Some(tokens) = self.answers {
             answers::translate(to, &file, architecture, tokens)?;
+        }
+        Ok(())
+    }
+
+    /// That texts need not be changed for the tokenizer.
+    ///
+    /// # Errors
+    /// If they are to be in small letters, and the tokenizer reads others.
+    pub(crate) fn check_case(&self, directory: Directory<'_>, tokenizer: &Tokenizer) -> Result<(), Error> {
+        let ids = |text: &str| tokenizer.ids(text).ok();
+        if self.do_lower_case && ids("The QUICK Fox Ää") != ids("the quick fox ää") {
+            let (file, expected) =
+                (directory.file("sentence_bert_config.json"), "false, or a tokenizer of small letters");
+            return Err(Error::config(file, "do_lower_case", expected, "true"));
         }
         Ok(())
     }

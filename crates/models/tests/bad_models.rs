@@ -237,6 +237,23 @@ fn another_tokenizer_is_named() {
 }
 
 #[test]
+fn small_letters_are_asked_for_in_vain_where_the_tokenizer_knows_others() {
+    let asking = |name: &str| {
+        let folder = TempDir::new().unwrap();
+        copy_folder(&fixture(name), folder.path());
+        fs::write(folder.path().join("sentence_bert_config.json"), r#"{"do_lower_case": true}"#).unwrap();
+        folder
+    };
+    let cased = asking("bert-variants/cased");
+    let expected = "do_lower_case: expected false, or a tokenizer of small letters, found true";
+    says(&message(open(cased.path()), "sentence_bert_config.json"), &[expected]);
+    let out = cased.path().join("model.gguf");
+    let error = convert::convert(cased.path(), &out, OutputType::F32, &mut |_| {}).unwrap_err().to_string();
+    says(&error, &[expected]);
+    assert!(open(asking("bert-tiny").path()).is_ok());
+}
+
+#[test]
 fn unknown_tensors_are_ignored_and_listed() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("model.gguf");

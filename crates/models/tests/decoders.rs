@@ -18,7 +18,7 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 /// Each with the architecture of its files and whether its rows are whole blocks of 32, as `Q8_0` has them.
-const MODELS: [(&str, &str, bool); 14] = [
+const MODELS: [(&str, &str, bool); 15] = [
     ("convertible/Qwen3-Reranker-tiny", "qwen3", true),
     ("convertible/gemma-embed", "gemma-embedding", true),
     ("convertible/llama-embed", "llama", true),
@@ -30,6 +30,7 @@ const MODELS: [(&str, &str, bool); 14] = [
     ("decoders/llama-llama3", "llama", false),
     ("decoders/mistral-window", "llama", false),
     ("decoders/qwen2-causal", "qwen2", false),
+    ("decoders/qwen3-both-sides", "qwen3", false),
     ("decoders/qwen3-classifier", "qwen3", true),
     ("decoders/qwen3-yarn", "qwen3", false),
     ("decoders/xlmr-embed", "bert", false),
@@ -237,10 +238,29 @@ fn scores_after_a_prefix_have_the_bits_of_those_without() {
 }
 
 #[test]
+fn classes_of_a_publisher_s_own_code_are_refused() {
+    for (name, class, expected) in [
+        ("qwen3-yarn", "JinaForRanking", "expected Qwen3Model, Qwen3ForCausalLM or Qwen3ForSequenceClassification"),
+        ("qwen2-causal", "Qwen3Model", "expected Qwen2Model"),
+        ("mistral-window", "MistralBiModel", "expected MistralModel"),
+        ("llama-linear", "LlamaBidirectionalModel", "expected LlamaModel"),
+    ] {
+        let edited = TempDir::new().unwrap();
+        copy_folder(&folder("decoders").join(name), edited.path());
+        let path = edited.path().join("config.json");
+        let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config["architectures"] = json!([class]);
+        std::fs::write(&path, config.to_string()).unwrap();
+        let error = Model::open(edited.path(), &ThreadPool::new(1)).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.ends_with(&format!("found {class}")), "{error}");
+    }
+}
+
+#[test]
 fn only_causal_models_take_a_prefix() {
     for (name, ..) in MODELS {
         let model = directory(name);
-        let causal = !["gemma", "xlmr", "qwen2-embed"].iter().any(|part| name.contains(part));
+        let causal = !["gemma", "xlmr", "qwen2-embed", "both-sides"].iter().any(|part| name.contains(part));
         assert_eq!(model.description().causal, causal, "{name}");
         let prefix = model.prefix(&mut Executor::inline(Isa::best()), &[5, 6, 7]).unwrap();
         assert_eq!(prefix.map(|prefix| prefix.tokens()), causal.then_some(3), "{name}");

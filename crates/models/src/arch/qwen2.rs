@@ -28,10 +28,6 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
             to.leave_unwritten(key, Unwritten::Implied);
         }
     }
-    let field = "is_causal";
-    if let Some(causal) = to.config.bool(field)? {
-        to.set_bool("attention.causal", field, causal);
-    }
     Ok(())
 }
 

@@ -91,6 +91,7 @@ pub(crate) fn normalised(executor: &mut Executor, x: &Matrix, norm: &Norm) -> Ma
 /// The settings that these models share. `windows` says whether the window of the settings is in use, where that is a setting of its
 /// own.
 pub(crate) fn translate(to: &mut Translation<'_>, windows: Option<bool>) -> Result<(), Error> {
+    check_class(&to.config)?;
     to.size("block_count", &["num_hidden_layers"])?;
     to.size("context_length", &["max_position_embeddings"])?;
     let hidden = to.size("embedding_length", &["hidden_size"])?;
@@ -109,7 +110,30 @@ pub(crate) fn translate(to: &mut Translation<'_>, windows: Option<bool>) -> Resu
     if let Some(window) = window.filter(|_| windows.unwrap_or(true)) {
         to.set_size("attention.sliding_window", "sliding_window", window)?;
     }
+    // Embedders that see both sides are saved so; transformers heeds it in every decoder since version 5.
+    let field = "is_causal";
+    if let Some(causal) = to.config.bool(field)? {
+        to.set_bool("attention.causal", field, causal);
+    }
     Ok(())
+}
+
+/// That the checkpoint is of a class of transformers. Classes of a publisher's own code keep the configuration of these models and compute
+/// something else with it: attention to both sides, lists of documents at once.
+fn check_class(config: &HfConfig<'_>) -> Result<(), Error> {
+    let stem = match config.model_type()? {
+        Some("llama") => "Llama",
+        Some("mistral") => "Mistral",
+        Some("qwen2") => "Qwen2",
+        _ => "Qwen3",
+    };
+    let known = ["Model", "ForCausalLM", "ForSequenceClassification"].map(|end| format!("{stem}{end}"));
+    match config.classes()?.first() {
+        Some(class) if !known.iter().any(|known| known == class) => {
+            Err(config.error("architectures", &format!("{}, {} or {}", known[0], known[1], known[2]), class))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a Qwen model attends in a window. The published ones do not; the library would let the first `max_window_layers` layers see

@@ -81,7 +81,9 @@ use std::str::FromStr;
 
 use docent_gguf::{TensorType, Writer};
 
+use crate::directory_tokenizer;
 use crate::keys::Keys;
+use crate::source::Directory;
 use card::Card;
 use general::General;
 use json::Document;
@@ -250,6 +252,9 @@ pub fn convert_with(
     let mut source = Source::open(hf_dir)?;
     for module in &model.modules.weights {
         source.add_module(hf_dir, &module.folder)?;
+    }
+    if model.modules.do_lower_case {
+        model.modules.check_case(Directory::new(hf_dir), &directory_tokenizer(hf_dir)?)?;
     }
     let plan = Plan::new(&model, &source, ty)?;
     if write::runs_as_it_is(&plan) {
