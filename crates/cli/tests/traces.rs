@@ -191,10 +191,11 @@ fn collector() -> (String, mpsc::Receiver<Vec<Span>>) {
             while let Some((head, body)) = request(&mut stream) {
                 assert!(head.starts_with("POST /v1/traces HTTP/1.1"), "{head}");
                 assert!(head.to_ascii_lowercase().contains("content-type: application/x-protobuf"), "{head}");
-                stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+                // Before the answer: with it the server may end, and the test look at what has come.
                 if sender.send(spans(&body)).is_err() {
                     return;
                 }
+                stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
             }
         }
     });
