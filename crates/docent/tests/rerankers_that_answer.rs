@@ -6,7 +6,7 @@ mod support;
 
 use std::path::Path;
 
-use docent::convert::OutputType;
+use docent::convert::{OutputType, convert};
 use docent::{RerankOptions, Reranker};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -157,6 +157,10 @@ fn what_is_wrong_with_the_files_is_named() {
         let folder = edited("qwen2-turns", "1_LogitScore/config.json", |c| c["true_token_id"] = token);
         says(folder.path(), message);
     }
+    // A file without the rows of its tokens would be asked for other words.
+    let folder = edited("qwen3-yes-no", "config.json", |c| c["tie_word_embeddings"] = json!(false));
+    let error = convert(folder.path(), &folder.path().join("m.gguf"), OutputType::F32, &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("output.weight"), "{error}");
     let folder = edited("qwen2-turns", "1_LogitScore/config.json", |c| c["module_input_name"] = json!("logits"));
     says(folder.path(), "module_input_name: expected \"causal_logits\", found \"logits\"");
     let normalize = json!({"path": "2_Pooling", "type": "Pooling"});

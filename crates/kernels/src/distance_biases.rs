@@ -60,8 +60,13 @@ impl DistanceBiases {
     }
 
     /// The values of a head from that of the distance 0 on; those of distances below 0 lie before.
+    ///
+    /// # Panics
+    /// If there is no such head.
     pub(crate) fn at_zero(&self, head: usize) -> *const f32 {
-        self.values[head * self.head_len() + self.positions.max(1) - 1..].as_ptr()
+        assert!(head < self.heads, "head {head} of {} heads of biases", self.heads);
+        // A pointer into all values, not into a part of them: those before it are read through it too.
+        self.values.as_ptr().wrapping_add(head * self.head_len() + self.positions.max(1) - 1)
     }
 }
 

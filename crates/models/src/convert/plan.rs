@@ -102,6 +102,11 @@ impl<'a> Plan<'a> {
         if plan.head == Head::None && plan.get("cls.output.weight").is_some() {
             plan.head = Head::Classifier;
         }
+        if let Some(answers) = answers.filter(|_| plan.head == Head::None && model.modules.answers.is_some()) {
+            let (path, name) = (model.dir.to_owned(), answers.matrix.to_owned());
+            let expected = vec![0, model.settings().size("embedding_length")? as u64];
+            return Err(crate::Error::MissingTensor { path, name, expected }.into());
+        }
         plan.check_shapes(model)?;
         plan.check_biases(model)?;
         Ok(plan)
