@@ -328,7 +328,7 @@ mod tests {
     use crate::hub::names;
     use std::collections::HashSet;
 
-    const ARCHITECTURES: [&str; 13] = [
+    const ARCHITECTURES: [&str; 14] = [
         "bert",
         "deberta-v2",
         "jina-bert-v2",
@@ -342,6 +342,7 @@ mod tests {
         "qwen3",
         "llama",
         "gte-new",
+        "static-embedding",
     ];
 
     #[test]

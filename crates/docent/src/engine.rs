@@ -121,6 +121,18 @@ impl Engine {
         })
     }
 
+    /// The embedding of a text without tokens, of models that have one; of others an empty vector.
+    pub(crate) fn embed_nothing(&self) -> Vec<f32> {
+        let mut values = Vec::new();
+        self.with_executor(&self.inline, Executor::inline, |executor| {
+            if let Some(pooled) = self.model.pooled_nothing(executor) {
+                values = pooled.row(0).to_vec();
+                executor.recycle(pooled);
+            }
+        });
+        values
+    }
+
     /// The outputs of the model's scoring head for each pair.
     ///
     /// What all of them begin with (the instruction and the query of a prompt) is computed once where tokens do not see what

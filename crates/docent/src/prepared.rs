@@ -93,6 +93,11 @@ impl Embedder {
         let way = |text: &PreparedText| (text.pooling, text.task);
         let mut ways: Vec<Vec<usize>> = Vec::new();
         for (place, text) in texts.iter().enumerate() {
+            if text.ids.is_empty() {
+                let values = if text.pooling == Pooling::None { Vec::new() } else { self.engine().embed_nothing() };
+                embeddings[place] = Some(self.finish(place, values, text));
+                continue;
+            }
             match ways.iter_mut().find(|places| way(texts[places[0]]) == way(text)) {
                 Some(places) => places.push(place),
                 None => ways.push(vec![place]),
@@ -146,7 +151,7 @@ impl Embedder {
             .tokenizer()
             .ids_truncated(text, checked.max_length, side)
             .map_err(|source| Error::Tokenize { index, source })?;
-        checked.finish(index, ids, dropped)
+        self.prepared(index, ids, dropped, checked)
     }
 
     fn prepare_sequence(&self, index: usize, ids: &[u32], checked: &Checked<'_>) -> Result<PreparedText, Error> {
@@ -171,7 +176,30 @@ impl Embedder {
                 }
             }
         }
-        checked.finish(index, ids, dropped)
+        self.prepared(index, ids, dropped, checked)
+    }
+
+    /// Token ids as the model is to read them, of which `dropped` are cut off already.
+    fn prepared(
+        &self,
+        index: usize,
+        mut ids: Vec<u32>,
+        dropped: usize,
+        checked: &Checked<'_>,
+    ) -> Result<PreparedText, Error> {
+        let description = &self.settings().description;
+        if let Some(skipped) = description.skipped_token {
+            ids.retain(|&id| id != skipped);
+        }
+        if ids.is_empty() && !description.is_table() {
+            return Err(Error::NoTokens { index });
+        }
+        if dropped > 0 && checked.truncate == Truncate::Error {
+            let (tokens, max_length) = (ids.len() + dropped, checked.max_length);
+            return Err(Error::TooLong { index, tokens, max_length });
+        }
+        let Checked { pooling, dim, normalize, task, .. } = *checked;
+        Ok(PreparedText { ids, dropped, pooling, dim, normalize, task })
     }
 
     /// What becomes of the values that the model computed for a text.
@@ -187,20 +215,6 @@ impl Embedder {
             scale_to_unit_length(&mut values);
         }
         Ok(Embedding::new(values, text.dim, text.ids.len(), text.dropped))
-    }
-}
-
-impl Checked<'_> {
-    fn finish(&self, index: usize, ids: Vec<u32>, dropped: usize) -> Result<PreparedText, Error> {
-        if ids.is_empty() {
-            return Err(Error::NoTokens { index });
-        }
-        if dropped > 0 && self.truncate == Truncate::Error {
-            let (tokens, max_length) = (ids.len() + dropped, self.max_length);
-            return Err(Error::TooLong { index, tokens, max_length });
-        }
-        let Checked { pooling, dim, normalize, task, .. } = *self;
-        Ok(PreparedText { ids, dropped, pooling, dim, normalize, task })
     }
 }
 

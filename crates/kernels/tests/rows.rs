@@ -332,4 +332,7 @@ fn rows_are_taken_and_added_back_by_their_numbers() {
     assert_eq!(sum.row(1), [0.5, -0.5, -1.5]);
     assert_eq!(sum.row(2), [0.5; 3]);
     assert_eq!(sum.row(3), [18.5, 21.5, 24.5]);
+    executor.scale_rows(&mut sum, &[2.0, 0.0, -1.0, 1.0]);
+    assert_eq!([sum.row(0), sum.row(2)], [&[1.0; 3], &[-0.5; 3]]);
+    assert_eq!([sum.row(1), sum.row(3)], [&[0.0; 3][..], &[18.5, 21.5, 24.5]]);
 }

@@ -10,7 +10,7 @@ use docent_gguf::{Gguf, Metadata, TensorType, Value};
 use serde::Deserialize;
 use serde_json::Map;
 
-use crate::sentence_transformers::SentenceTransformers;
+use crate::repository::Repository;
 use crate::settings::own_code;
 use crate::source::{Directory, Safetensors};
 use crate::{Error, Format};
@@ -148,19 +148,24 @@ fn length(path: &Path) -> u64 {
 }
 
 fn inspect_directory(path: &Path) -> Result<Inspection, Error> {
-    let directory = Directory::new(path);
-    let config: Map<String, serde_json::Value> = directory.json("config.json")?.ok_or_else(|| Error::NotAModel {
-        path: path.to_owned(),
-        found: "a directory without config.json".to_owned(),
-    })?;
+    // Prompts, lengths and modules that make no sense are for the loader to complain about.
+    let repository = Repository::read(path).ok();
+    let folder = repository.as_ref().map_or(path, |repository| &repository.folder);
+    let directory = Directory::new(folder);
+    let config: Map<String, serde_json::Value> = match &repository {
+        Some(repository) => repository.config().fields.clone(),
+        None => directory.json("config.json")?.ok_or_else(|| Error::NotAModel {
+            path: path.to_owned(),
+            found: "a directory without config.json".to_owned(),
+        })?,
+    };
     let number = |names: &[&str]| names.iter().find_map(|&name| config.get(name)?.as_u64());
     let named = config.get("model_type").and_then(serde_json::Value::as_str);
-    let (weights, weights_error) = match Safetensors::open_directory(path) {
+    let (weights, weights_error) = match Safetensors::open_directory(folder) {
         Ok(files) => (Some(files), None),
         Err(error) => (None, Some(error)),
     };
-    // Prompts, lengths and modules that make no sense are for the loader to complain about.
-    let pooling = SentenceTransformers::read(directory).ok().and_then(|settings| settings.pooling);
+    let pooling = repository.as_ref().and_then(|repository| repository.modules.pooling);
     Ok(Inspection {
         path: path.to_owned(),
         format: Format::Safetensors,
@@ -174,7 +179,7 @@ fn inspect_directory(path: &Path) -> Result<Inspection, Error> {
         vocabulary: number(&["vocab_size"]),
         pooling: pooling.map(|pooling| pooling.name().to_owned()),
         tokenizer: directory_tokenizer(directory),
-        file_bytes: weight_files(path).iter().map(|file| length(file)).sum(),
+        file_bytes: weight_files(folder).iter().map(|file| length(file)).sum(),
         weights_error,
         files: Files::Safetensors(weights),
     })

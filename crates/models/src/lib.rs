@@ -50,6 +50,7 @@ mod model;
 mod output;
 mod pass;
 pub mod quantize;
+mod repository;
 mod rerank_template;
 mod sentence_transformers;
 mod settings;

@@ -7,17 +7,17 @@ use std::path::Path;
 use docent_gguf::Gguf;
 use docent_kernels::{Epilogue, Executor, Linear, Matrix, Pooling, Rows, ThreadPool};
 use docent_tokenizer::Tokenizer;
-use serde_json::{Map, Value};
 
+use crate::arch::static_embedding::SKIPS_UNKNOWN;
 use crate::arch::{self, Loaded, Network};
 use crate::convert;
 use crate::convert::vocabulary::{has_pieces_alone, tokenizer_of_pieces};
 use crate::head::{Head, ScoreKind, Scorer};
 use crate::output::Output;
 use crate::pass::{Cache, Pass, Prefix};
+use crate::repository::Repository;
 use crate::rerank_template::RerankTemplate;
-use crate::sentence_transformers::SentenceTransformers;
-use crate::settings::{HfConfig, Settings, Translated, Translation};
+use crate::settings::{Settings, Translated, Translation};
 use crate::source::tasks::Task;
 use crate::source::{Directory, Source};
 use crate::weights::{Threads, TokenId, Weights};
@@ -86,6 +86,8 @@ pub struct Description {
     pub prompts: Prompts,
     /// The tasks that the model has adapters for; [`Batch::for_task`] asks for one by its place.
     pub tasks: Vec<String>,
+    /// The token that is left out of texts: that for unknown words, in tables of token vectors.
+    pub skipped_token: Option<u32>,
     /// Tensors in the files that the architecture has no use for.
     pub unused_tensors: Vec<String>,
 }
@@ -100,6 +102,11 @@ pub struct Prompts {
 }
 
 impl Description {
+    /// Whether the model is a table of token vectors, so that a text of no token has an embedding: zeros.
+    pub fn is_table(&self) -> bool {
+        self.layers == 0
+    }
+
     /// Adds the prompts that come with the adapters of tasks, where the model's own settings have none by these names.
     fn add_prompts_of_tasks(&mut self, source: &Source) {
         for task in source.tasks() {
@@ -203,6 +210,10 @@ impl Model {
             name.clone_into(&mut description.name);
         }
         description.pooling = pooling;
+        if let Some(length) = truncation(&settings, &tokenizer)?.filter(|&length| length > 0 && description.is_table())
+        {
+            description.max_length = length.min(description.positions);
+        }
         description.add_prompts_of_tasks(&source);
         if pooling_type == Some(RANK) && loaded.scorer.is_none() {
             return Err(Error::config(path, key, "a head that scores, `cls.output.weight`", "none"));
@@ -211,32 +222,32 @@ impl Model {
         let head = gguf.tensor("cls.output.weight").is_some() || (!loaded.causal && loaded.scorer.is_some());
         description.reranker = pooling_type == Some(RANK) || (pooling.is_none() && head);
         description.rerank_template = RerankTemplate::of_gguf(metadata)?;
+        description.skipped_token = skipped_token(&settings, &tokenizer)?;
         Ok(Model::new(description, tokenizer, loaded))
     }
 
     fn open_directory(path: &Path, threads: &ThreadPool) -> Result<Self, Error> {
         let directory = Directory::new(path);
-        let file = directory.file("config.json");
-        let fields: Map<String, Value> = directory.json("config.json")?.ok_or_else(|| Error::NotAModel {
-            path: path.to_owned(),
-            found: "a directory without config.json".to_owned(),
-        })?;
-        let config = HfConfig { path: &file, fields: &fields };
+        let repository = Repository::read(path)?;
+        let Repository { folder, modules, .. } = &repository;
+        let config = repository.config();
         let model_type = config.model_type()?;
         let model_type =
             model_type.ok_or_else(|| config.error("model_type", "the name of an architecture", "nothing"))?;
         let architecture = arch::of_hugging_face(&config)?.ok_or_else(|| unsupported(config.path, model_type))?;
-        let modules = SentenceTransformers::read(directory)?;
         let mut translation = Translation::new(config, architecture.name);
         (architecture.translate)(&mut translation)?;
         modules.translate(&mut translation, directory, architecture.name)?;
         let translated = Translated::new(translation)?;
-        let settings = translated.settings(&file, architecture.name);
-        let tasks = Task::of_directory(path, &config)?;
-        let source = Source::from_directory(path, architecture.gguf_name, &modules.weights, tasks)?;
+        let settings = translated.settings(config.path, architecture.name);
+        let tasks = Task::of_directory(folder, &config)?;
+        let source = Source::from_directory(path, architecture.gguf_name, modules, tasks)?;
         let (tokenizer, (loaded, mut description)) = beside(
             threads,
-            || directory_tokenizer(path),
+            || {
+                let tokenizer = directory_tokenizer(folder)?;
+                Ok(if modules.is_table { tokenizer.without_special_tokens() } else { tokenizer })
+            },
             |token, threads| {
                 let weights = Weights::new(&source, token, threads);
                 let loaded = architecture.load(&settings, &weights)?;
@@ -245,17 +256,20 @@ impl Model {
             },
         )?;
         modules.check_case(directory, &tokenizer)?;
-        let advised = modules.max_seq_length.or(tokenizer.model_max_length()).filter(|&length| length > 0);
+        let of_tokenizer =
+            if modules.is_table { truncation(&settings, &tokenizer)? } else { tokenizer.model_max_length() };
+        let advised = modules.max_seq_length.or(of_tokenizer).filter(|&length| length > 0);
         description.max_length = advised.unwrap_or(usize::MAX).min(loaded.sizes.positions);
         // What a reranker's head reads is no embedding.
         description.pooling = modules.pooling.filter(|_| modules.scoring.is_none());
         if loaded.causal {
-            description.rerank_template = RerankTemplate::of_directory(directory, &modules, &config)?;
+            description.rerank_template = RerankTemplate::of_directory(Directory::new(folder), modules, &config)?;
         }
         let (answers, classifier) = (modules.answers.is_some(), config.is_classifier()?);
         description.reranker = answers || modules.scoring.is_some() || (modules.pooling.is_none() && classifier);
         description.normalize = modules.normalize;
-        description.prompts = modules.prompts;
+        description.prompts = modules.prompts.clone();
+        description.skipped_token = skipped_token(&settings, &tokenizer)?;
         description.add_prompts_of_tasks(&source);
         Ok(Model::new(description, tokenizer, loaded))
     }
@@ -303,6 +317,16 @@ impl Model {
             return Ok(pooled);
         }
         Ok(self.projection.run(executor, pooled))
+    }
+
+    /// What [`pooled`](Self::pooled) would give for a sequence without tokens: of zeros, where that has a meaning, in a
+    /// [table of token vectors](Description::is_table); `None` in other models.
+    pub fn pooled_nothing(&self, executor: &mut Executor) -> Option<Matrix> {
+        self.description.is_table().then(|| {
+            let mut pooled = executor.matrix(1, self.description.hidden_size);
+            pooled.row_mut(0).fill(0.0);
+            self.projection.run(executor, pooled)
+        })
     }
 
     /// The outputs of the scoring head for each sequence of the batch, one row each, in a matrix to be recycled by `executor`;
@@ -504,8 +528,22 @@ fn describe(
         normalize: None,
         prompts: Prompts::default(),
         tasks: weights.tasks(),
+        skipped_token: None,
         unused_tensors: weights.unused(),
     }
+}
+
+/// The token that texts are to be without, as the settings say.
+fn skipped_token(settings: &Settings<'_>, tokenizer: &Tokenizer) -> Result<Option<u32>, Error> {
+    let skips = settings.bool(SKIPS_UNKNOWN)?.unwrap_or(false);
+    Ok(tokenizer.unknown_id().filter(|_| skips))
+}
+
+/// Where the texts of a table of token vectors are cut: as its tokenizer says, which is run as it is, but by model2vec, which has a limit of
+/// its own.
+fn truncation(settings: &Settings<'_>, tokenizer: &Tokenizer) -> Result<Option<usize>, Error> {
+    let limited = settings.bool(SKIPS_UNKNOWN)?.unwrap_or(false);
+    Ok(tokenizer.truncation().filter(|_| !limited))
 }
 
 fn unsupported(path: &Path, found: &str) -> Error {

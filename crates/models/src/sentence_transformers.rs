@@ -16,6 +16,10 @@ use crate::{Error, Prompts};
 /// The settings of a repository; all absent if it is a plain transformers checkpoint.
 #[derive(Debug, Default)]
 pub(crate) struct SentenceTransformers {
+    /// The folder of the first module: of configuration, tokenizer and weights. Empty if they lie beside modules.json.
+    pub(crate) folder: String,
+    /// Whether the first module is a table of token vectors.
+    pub(crate) is_table: bool,
     pub(crate) pooling: Option<Pooling>,
     /// Whether vectors are scaled to unit length; `None` if there is no modules.json to say so.
     pub(crate) normalize: Option<bool>,
@@ -135,7 +139,13 @@ impl SentenceTransformers {
             settings.normalize = Some(false);
             for Module { path, ty } in modules {
                 match ty.rsplit('.').next().unwrap_or(&ty) {
-                    "Transformer" => {}
+                    kind @ ("Transformer" | "StaticEmbedding") => {
+                        check_folder(directory, &path)?;
+                        settings.is_table = kind == "StaticEmbedding";
+                        // The mean of its rows is all that is made of a text.
+                        settings.pooling = settings.is_table.then_some(Pooling::Mean);
+                        settings.folder = if path == "." { String::new() } else { path };
+                    }
                     "Normalize" => settings.normalize = Some(true),
                     "Pooling" => settings.pooling = Some(read_pooling(directory, &path)?),
                     "LogitScore" => settings.answers = Some(read_logit_score(directory, &path)?),
@@ -150,7 +160,8 @@ impl SentenceTransformers {
                     }
                     kind => {
                         let file = directory.file("modules.json");
-                        let expected = "Transformer, Pooling, Dense, LayerNorm, Normalize or LogitScore";
+                        let expected =
+                            "Transformer, StaticEmbedding, Pooling, Dense, LayerNorm, Normalize or LogitScore";
                         return Err(Error::config(file, "type", expected, format!("{kind:?}")));
                     }
                 }
@@ -161,7 +172,8 @@ impl SentenceTransformers {
             return Err(Error::config(file, "type", expected, "further modules"));
         }
         settings.name_layers(directory, layers)?;
-        let config: SentenceBertConfig = directory.json("sentence_bert_config.json")?.unwrap_or_default();
+        let inner = directory.file(&settings.folder);
+        let config: SentenceBertConfig = Directory::new(&inner).json("sentence_bert_config.json")?.unwrap_or_default();
         settings.max_seq_length = config.max_seq_length;
         settings.do_lower_case = config.do_lower_case == Some(true);
         let variables = config.processing_kwargs.and_then(|processing| processing.chat_template).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Tensors by name and shape, made into what the executor computes with.
 
+mod numbers;
 mod tasks;
 mod threads;
 
@@ -350,8 +351,12 @@ impl<'a> Weights<'a> {
     }
 
     fn unsupported(&self, tensor: &TensorView<'_>) -> Error {
+        self.of_other_type(tensor, SUPPORTED)
+    }
+
+    fn of_other_type(&self, tensor: &TensorView<'_>, supported: &'static str) -> Error {
         let (path, name) = (self.source.path().to_owned(), tensor.name.to_owned());
-        Error::TensorType { path, name, found: tensor.ty, supported: SUPPORTED }
+        Error::TensorType { path, name, found: tensor.ty, supported }
     }
 
     fn missing(&self, name: &str, shape: &[u64]) -> Error {

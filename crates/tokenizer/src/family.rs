@@ -21,6 +21,8 @@ pub(crate) struct Family {
     pub(crate) model: Model,
     pub(crate) template: Template,
     pub(crate) decoder: Option<DecoderWrapper>,
+    /// The token for what no other stands for.
+    pub(crate) unknown: Option<u32>,
     pub(crate) model_max_length: Option<usize>,
     /// The document or key that is named when something does not fit.
     pub(crate) place: &'static str,
@@ -29,15 +31,25 @@ pub(crate) struct Family {
 impl Family {
     /// Checks that the parts fit together and makes a tokenizer of them.
     pub(crate) fn build(self) -> Result<Tokenizer, Error> {
-        let Self { kind, vocabulary, added, normalizer, words, model, template, decoder, model_max_length, place } =
-            self;
+        let Self { kind, vocabulary, added, normalizer, words, model, template, decoder, place, .. } = self;
+        let (unknown, model_max_length) = (self.unknown, self.model_max_length);
         template.check(&vocabulary)?;
         let named = added.iter().filter(|token| token.special).filter_map(|token| vocabulary.id(&token.content));
         let mut special: Vec<u32> = named.chain(template.before.iter().chain(&template.after).copied()).collect();
         special.sort_unstable();
         let pipeline = Pipeline::new(normalizer, words, model, &added, &vocabulary, place)?;
         let engine = Engine::Pipeline(Box::new(pipeline));
-        Ok(Tokenizer::from_parts(Parts { kind, vocabulary, engine, template, decoder, special, model_max_length }))
+        Ok(Tokenizer::from_parts(Parts {
+            kind,
+            vocabulary,
+            engine,
+            template,
+            decoder,
+            unknown,
+            special,
+            model_max_length,
+            truncation: None,
+        }))
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Step {
     Spaces(String),
     /// Puts a text in the place of every run of two or more characters of white space, and of every line end and tab.
     WhiteSpace(String),
+    /// Puts a text in the place of every run of white space, also of one character.
+    AnyWhiteSpace(String),
     /// Takes white space off the ends.
     Strip {
         left: bool,
@@ -46,6 +48,14 @@ impl Step {
                 replace(text, &places, to)
             }
             Self::WhiteSpace(to) => {
+                let mut places = runs_of_white_space(&text.text);
+                places.retain(|&(start, end)| {
+                    let run = &text.text[start..end];
+                    run.starts_with(['\n', '\r', '\t']) || run.chars().nth(1).is_some()
+                });
+                replace(text, &places, to)
+            }
+            Self::AnyWhiteSpace(to) => {
                 let places = runs_of_white_space(&text.text);
                 replace(text, &places, to)
             }
@@ -101,17 +111,14 @@ fn runs_of_spaces(text: &str) -> Vec<(usize, usize)> {
     runs
 }
 
-/// Runs of two or more characters of white space, and single line ends and tabs.
+/// Runs of white space.
 fn runs_of_white_space(text: &str) -> Vec<(usize, usize)> {
     let mut runs = vec![];
     let mut rest = 0;
     while let Some(at) = text[rest..].find(char::is_whitespace) {
         let start = rest + at;
         let end = text.len() - text[start..].trim_start().len();
-        let run = &text[start..end];
-        if run.starts_with(['\n', '\r', '\t']) || run.chars().nth(1).is_some() {
-            runs.push((start, end));
-        }
+        runs.push((start, end));
         rest = end;
     }
     runs
@@ -147,6 +154,8 @@ mod tests {
         assert_eq!((&*spaces.text, spaces.span(1..4)), ("a▁b c ", (8, 9)));
         let white = apply(Step::WhiteSpace("-".into()), "a b\u{a0}\tc\nd \u{3000}");
         assert_eq!((&*white.text, white.span(3..4), white.span(5..6)), ("a b-c-d-", (10, 11), (12, 13)));
+        let any = apply(Step::AnyWhiteSpace(" ".into()), "a\tb \u{a0}c ");
+        assert_eq!((&*any.text, any.span(1..2), any.span(3..4)), ("a b c ", (6, 7), (9, 11)));
         let prefixed = apply(Step::Prepend("▁".into()), "é");
         assert_eq!((&*prefixed.text, prefixed.span(0..3), prefixed.span(3..5)), ("▁é", (5, 7), (5, 7)));
         assert_eq!(apply(Step::Prepend("▁".into()), "").text, "");

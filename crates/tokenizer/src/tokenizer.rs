@@ -67,9 +67,13 @@ pub(crate) struct Parts {
     pub(crate) engine: Engine,
     pub(crate) template: Template,
     pub(crate) decoder: Option<tokenizers::DecoderWrapper>,
+    /// The token for what no other stands for.
+    pub(crate) unknown: Option<u32>,
     /// Ids that decoding leaves out, ascending.
     pub(crate) special: Vec<u32>,
     pub(crate) model_max_length: Option<usize>,
+    /// Where a `tokenizer.json` would have texts cut.
+    pub(crate) truncation: Option<usize>,
 }
 
 /// What turns a text into ids.
@@ -144,6 +148,13 @@ impl Tokenizer {
     pub fn limited_as_in(mut self, dir: &Path) -> Result<Self, Error> {
         self.parts.model_max_length = directory::model_max_length(dir)?;
         Ok(self)
+    }
+
+    /// The same without special tokens around texts: those of models that look up each token by itself.
+    #[must_use]
+    pub fn without_special_tokens(mut self) -> Self {
+        self.parts.template = Template::default();
+        self
     }
 
     /// Tokenizes a text, with the special tokens that the model wants around it.
@@ -302,6 +313,19 @@ impl Tokenizer {
     #[must_use]
     pub fn id(&self, token: &str) -> Option<u32> {
         self.parts.vocabulary.id(token)
+    }
+
+    /// The token that stands for what no other token does, if the vocabulary has one.
+    #[must_use]
+    pub fn unknown_id(&self) -> Option<u32> {
+        self.parts.unknown
+    }
+
+    /// The length that the `truncation` of a `tokenizer.json` cuts texts to. Encoding does not heed it: it is a setting of a program, which was in use
+    /// when the file was saved. Of models whose library runs the file as it is, it is a setting of the model.
+    #[must_use]
+    pub fn truncation(&self) -> Option<usize> {
+        self.parts.truncation
     }
 
     /// One more than the highest id. A model must have at least so many rows of embeddings.

@@ -89,8 +89,10 @@ impl WordPiece {
             engine,
             template,
             decoder,
+            unknown: Some(unknown_id),
             special,
             model_max_length: self.model_max_length,
+            truncation: None,
         }))
     }
 }

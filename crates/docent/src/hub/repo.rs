@@ -10,7 +10,7 @@ use super::names::check_relative;
 
 /// Files of a safetensors folder that change what the model computes, or how its text is cut. A repository need not have
 /// them all.
-pub(super) const FOLDER_FILES: [&str; 15] = [
+pub(super) const FOLDER_FILES: [&str; 16] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -22,6 +22,7 @@ pub(super) const FOLDER_FILES: [&str; 15] = [
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
+    TABLE_TOKENIZER,
     "1_Pooling/config.json",
     "generation_config.json",
     "chat_template.jinja",
@@ -31,6 +32,10 @@ pub(super) const FOLDER_FILES: [&str; 15] = [
 /// Vocabularies that are read as they are, and those that are read where a repository has none of these.
 const TOKENIZERS: [&str; 2] = ["tokenizer.json", "vocab.txt"];
 pub(super) const PIECES: [&str; 2] = ["tokenizer.model", "sentencepiece.bpe.model"];
+
+/// Where earlier sentence-transformers kept a table of token vectors.
+const TABLE_TOKENIZER: &str = "0_StaticEmbedding/tokenizer.json";
+const TABLE: &str = "0_StaticEmbedding/model.safetensors";
 
 const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
@@ -64,10 +69,12 @@ pub(super) fn folder_files(files: &BTreeSet<&str>) -> Option<Vec<String>> {
     } else if files.contains(WEIGHTS_INDEX) {
         let shards = files.iter().copied().filter(|f| f.starts_with("model-") && f.ends_with(".safetensors"));
         std::iter::once(WEIGHTS_INDEX).chain(shards).collect()
+    } else if files.contains(TABLE) {
+        vec![TABLE]
     } else {
         return None;
     };
-    if !has_indispensable(|file| files.contains(file)) {
+    if !has_indispensable(|file| files.contains(file), |file| !files.contains(file)) {
         return None;
     }
     let pieces = if TOKENIZERS.iter().any(|f| files.contains(f)) { &[][..] } else { &PIECES[..] };
@@ -76,6 +83,7 @@ pub(super) fn folder_files(files: &BTreeSet<&str>) -> Option<Vec<String>> {
     let modules = files.iter().copied().filter(|f| {
         let numbered = f.starts_with(|c: char| c.is_ascii_digit());
         match f.split_once('/') {
+            _ if *f == TABLE => false,
             Some((_, "config.json" | WEIGHTS)) => numbered && *f != "1_Pooling/config.json",
             Some((_, "adapter_config.json" | "adapter_model.safetensors")) => true,
             Some(("additional_chat_templates", _)) => true,
@@ -85,8 +93,11 @@ pub(super) fn folder_files(files: &BTreeSet<&str>) -> Option<Vec<String>> {
     Some(known.chain(modules).chain(weights).map(str::to_owned).collect())
 }
 
-fn has_indispensable(has: impl Fn(&str) -> bool) -> bool {
-    has("config.json") && TOKENIZERS.iter().chain(&PIECES).any(|file| has(file))
+/// `lacks` knows of a file that there is none in the repository.
+fn has_indispensable(has: impl Fn(&str) -> bool, lacks: impl Fn(&str) -> bool) -> bool {
+    // Tables of token vectors, which modules.json tells of, have none.
+    let configured = has("config.json") || (lacks("config.json") && has("modules.json"));
+    configured && TOKENIZERS.iter().chain(&PIECES).chain(&[TABLE_TOKENIZER]).any(|file| has(file))
 }
 
 /// How much of a safetensors folder a directory holds.
@@ -103,7 +114,7 @@ pub(super) enum Completeness {
 /// Looks at a folder; `is_absent` knows which files the repository does not have.
 pub(super) fn completeness(folder: &Path, is_absent: impl Fn(&str) -> bool) -> Completeness {
     let has = |file: &str| folder.join(file).is_file();
-    if !has_indispensable(has) || weight_files(folder).is_none() {
+    if !has_indispensable(has, &is_absent) || weight_files(folder).is_none() {
         return Completeness::Unusable;
     }
     let known =
@@ -117,8 +128,7 @@ pub(super) fn weight_files(folder: &Path) -> Option<Vec<PathBuf>> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let single = folder.join(WEIGHTS);
-    if single.is_file() {
+    if let Some(single) = [WEIGHTS, TABLE].map(|file| folder.join(file)).into_iter().find(|path| path.is_file()) {
         return Some(vec![single]);
     }
     let index: Index = serde_json::from_slice(&read_small(&folder.join(WEIGHTS_INDEX))?).ok()?;
@@ -269,9 +279,24 @@ mod tests {
         assert_eq!(folder_files(&pieces).unwrap(), expected);
         pieces.remove("vocab.txt");
         assert!(folder_files(&pieces).unwrap().contains(&"sentencepiece.bpe.model".to_owned()));
+        let plain = |missing: &str| all.iter().copied().filter(|f| ![missing, "modules.json"].contains(f)).collect();
+        assert!(folder_files(&plain("README.md")).is_some());
         for missing in ["config.json", "vocab.txt", "model.safetensors"] {
-            let files: BTreeSet<&str> = all.iter().copied().filter(|f| *f != missing).collect();
-            assert_eq!(folder_files(&files), None, "{missing}");
+            assert_eq!(folder_files(&plain(missing)), None, "{missing}");
+        }
+    }
+
+    #[test]
+    fn a_table_of_token_vectors_needs_no_configuration() {
+        for expected in
+            [["modules.json", TABLE_TOKENIZER, TABLE], ["tokenizer.json", "modules.json", "model.safetensors"]]
+        {
+            let all: BTreeSet<&str> = expected.into_iter().chain(["onnx/model.onnx"]).collect();
+            assert_eq!(folder_files(&all).unwrap(), expected);
+            for missing in expected {
+                let files: BTreeSet<&str> = all.iter().copied().filter(|f| *f != missing).collect();
+                assert_eq!(folder_files(&files), None, "{missing}");
+            }
         }
     }
 

@@ -14,6 +14,17 @@ impl Executor {
         }
     }
 
+    /// Multiplies each row by its factor.
+    ///
+    /// # Panics
+    /// If there is not a factor for each row.
+    pub fn scale_rows(&mut self, x: &mut Matrix, factors: &[f32]) {
+        assert_eq!(factors.len(), x.rows(), "factors of rows");
+        for (row, factor) in factors.iter().enumerate() {
+            x.row_mut(row).iter_mut().for_each(|x| *x *= factor);
+        }
+    }
+
     /// Row `rows[i]` of `to` gets `factors[i]` times row `i` of `x` added, for one `i` after the other.
     ///
     /// # Panics

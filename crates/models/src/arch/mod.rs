@@ -12,6 +12,7 @@ pub(crate) mod mpnet;
 pub(crate) mod nomic_bert;
 pub(crate) mod qwen2;
 pub(crate) mod qwen3;
+pub(crate) mod static_embedding;
 mod transformers_names;
 
 use std::path::Path;
@@ -111,6 +112,7 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     nomic_bert::MIXTURE,
     qwen2::ARCHITECTURE,
     qwen3::ARCHITECTURE,
+    static_embedding::ARCHITECTURE,
 ];
 
 /// The names of all architectures that this version runs, as GGUF files spell them.

@@ -36,6 +36,11 @@ impl Document {
         Self::read(dir, name)?.ok_or_else(|| Error::MissingFile { dir: dir.to_owned(), expected: name, hint })
     }
 
+    /// A config.json that was read already.
+    pub(super) fn of_config(config: &HfConfig<'_>) -> Self {
+        Self { path: config.path.to_owned(), value: Json::Object(config.fields.clone()) }
+    }
+
     /// The fields of a config.json.
     pub(super) fn config(&self) -> Result<HfConfig<'_>, Error> {
         match &self.value {

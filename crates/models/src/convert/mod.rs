@@ -25,6 +25,9 @@
 //! [`OutputType`] is the type of the matrices. Biases, norms, position and token type embeddings stay F32 in every file. In
 //! a `Q8_0` file, a matrix whose rows are no multiple of 32 becomes F16; [`Report::fallbacks`] names it.
 //!
+//! Of a table of token vectors the whole `tokenizer.json` stands in the file, but for what would put tokens around texts, under
+//! `tokenizer.huggingface.json`. One whose tokens share rows is refused: the format has no place for it.
+//!
 //! In these the file differs from that of llama.cpp's converter, each time so that readers compute what the model does:
 //!
 //! - BERT's pooler is written as `cls.weight` and `cls.bias` beside a classifier. The converter leaves it out, and scores come out as
@@ -83,6 +86,7 @@ use docent_gguf::{TensorType, Writer};
 
 use crate::directory_tokenizer;
 use crate::keys::Keys;
+use crate::repository::Repository;
 use crate::source::Directory;
 use card::Card;
 use general::General;
@@ -241,20 +245,21 @@ pub fn convert_with(
     if !options.overwrite && out.symlink_metadata().is_ok() {
         return Err(Error::Exists { path: out.to_owned() });
     }
-    let document = Document::require(hf_dir, "config.json")?;
+    let repository = Repository::read(hf_dir)?;
+    let document = Document::of_config(&repository.config());
     let ty = options.output_type;
-    let model = Model::read(hf_dir, &document)?;
+    let model = Model::read(hf_dir, &repository, &document)?;
     if !options.overwrite
         && let Some(path) = adapters::paths(&model, out).into_iter().find(|path| path.symlink_metadata().is_ok())
     {
         return Err(Error::Exists { path });
     }
-    let mut source = Source::open(hf_dir)?;
+    let mut source = Source::open(model.folder)?;
     for module in &model.modules.weights {
         source.add_module(hf_dir, &module.folder)?;
     }
     if model.modules.do_lower_case {
-        model.modules.check_case(Directory::new(hf_dir), &directory_tokenizer(hf_dir)?)?;
+        model.modules.check_case(Directory::new(hf_dir), &directory_tokenizer(model.folder)?)?;
     }
     let plan = Plan::new(&model, &source, ty)?;
     if write::runs_as_it_is(&plan) {

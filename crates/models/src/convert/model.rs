@@ -13,6 +13,7 @@ use super::{Error, OutputType};
 use crate::RerankTemplate;
 use crate::arch::{self, Architecture};
 use crate::keys::Keys;
+use crate::repository::Repository;
 use crate::sentence_transformers::SentenceTransformers;
 use crate::settings::{Translated, Translation, Unwritten};
 use crate::source::Directory;
@@ -22,12 +23,14 @@ use crate::source::tasks::Task;
 /// A directory's model.
 pub(super) struct Model<'a> {
     pub(super) dir: &'a Path,
+    /// The folder of tokenizer and weights: the directory itself, or one in it.
+    pub(super) folder: &'a Path,
     pub(super) document: &'a Document,
     pub(super) architecture: &'static Architecture,
     pub(super) translation: Translation<'a>,
     /// The same settings, to be read by key.
     pub(super) translated: Translated,
-    pub(super) modules: SentenceTransformers,
+    pub(super) modules: &'a SentenceTransformers,
     /// The tasks that it has adapters for.
     pub(super) tasks: Vec<Task>,
     /// The adapter of each, or none if the factors of all are among the tensors.
@@ -70,7 +73,8 @@ const NUMBERS: [&str; 14] = [
 ];
 
 impl<'a> Model<'a> {
-    pub(super) fn read(dir: &'a Path, document: &'a Document) -> Result<Self, Error> {
+    pub(super) fn read(dir: &'a Path, repository: &'a Repository, document: &'a Document) -> Result<Self, Error> {
+        let Repository { folder, modules, .. } = repository;
         let config = document.config()?;
         let model_type = config.model_type()?;
         let model_type =
@@ -88,21 +92,32 @@ impl<'a> Model<'a> {
         }
         let mut translation = Translation::new(config, architecture.name);
         (architecture.translate)(&mut translation)?;
-        let modules = SentenceTransformers::read(Directory::new(dir))?;
         modules.translate(&mut translation, Directory::new(dir), architecture.name)?;
         refuse_lost(&translation, document)?;
         let translated = Translated::new(translation.clone())?;
         // A head that is kept as modules has the one output of a reranker.
         let labels = if modules.scoring.is_some() { vec!["LABEL_0".to_owned()] } else { labels(document)? };
-        let mut tasks = Task::of_directory(dir, &config)?;
+        let mut tasks = Task::of_directory(folder, &config)?;
         for task in &mut tasks {
             task.prompt = task.prompt.take().or_else(|| modules.prompts.named.get(&task.name).cloned());
         }
         let folders = tasks.iter().filter_map(|task| task.folder.as_ref());
-        let adapters = folders.map(|folder| PeftAdapter::open(&dir.join(folder), architecture.gguf_name));
+        let adapters = folders.map(|task| PeftAdapter::open(&folder.join(task), architecture.gguf_name));
         let adapters = adapters.collect::<Result<_, _>>()?;
-        let template = RerankTemplate::of_directory(Directory::new(dir), &modules, &config)?;
-        Ok(Model { dir, document, architecture, translation, translated, modules, tasks, adapters, labels, template })
+        let template = RerankTemplate::of_directory(Directory::new(folder), modules, &config)?;
+        Ok(Model {
+            dir,
+            folder,
+            document,
+            architecture,
+            translation,
+            translated,
+            modules,
+            tasks,
+            adapters,
+            labels,
+            template,
+        })
     }
 
     pub(super) fn model_type(&self) -> &str {

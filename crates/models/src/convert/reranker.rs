@@ -60,9 +60,9 @@ pub(super) fn answers(model: &Model<'_>) -> Result<Option<Answers>, Error> {
     if model.architecture.name != ARCHITECTURE || model.is_classifier() || !is_named_reranker(model) {
         return Ok(None);
     }
-    let Some(tokenizer) = Document::read(model.dir, "tokenizer.json")? else {
+    let Some(tokenizer) = Document::read(model.folder, "tokenizer.json")? else {
         let hint = "the rows of yes and no are looked up in it";
-        return Err(Error::MissingFile { dir: model.dir.to_owned(), expected: "tokenizer.json", hint });
+        return Err(Error::MissingFile { dir: model.folder.to_owned(), expected: "tokenizer.json", hint });
     };
     let vocabulary = tokenizer.value.get("model").and_then(|m| m.get("vocab"));
     let row = |answer: &str| vocabulary.and_then(|v| v.get(answer)).and_then(Json::as_u64);

@@ -66,8 +66,7 @@ pub(super) fn renamed(error: Error, out: &Path) -> Error {
 
 /// Checks the tensors of the directory against its settings, as when the directory is opened but without reading their values.
 pub(super) fn check_directory(model: &Model<'_>) -> Result<(), Error> {
-    let source =
-        Source::from_directory(model.dir, model.architecture.gguf_name, &model.modules.weights, model.tasks.clone())?;
+    let source = Source::from_directory(model.dir, model.architecture.gguf_name, model.modules, model.tasks.clone())?;
     let pool = ThreadPool::new(1);
     let threads = Threads::of(&pool);
     let weights = Weights::for_checking(&source, &threads);

@@ -21,7 +21,7 @@ pub(crate) use safetensors::Safetensors;
 use tasks::{AdapterFile, Task};
 
 use crate::Error;
-use crate::sentence_transformers::{WeightModule, name_in_module};
+use crate::sentence_transformers::{SentenceTransformers, name_in_module};
 
 /// The tensors of a model, by GGUF name.
 pub(crate) enum Source {
@@ -91,15 +91,16 @@ impl Source {
         self
     }
 
-    /// Opens the weights of a Hugging Face directory, and those of its `modules` and its `tasks`.
+    /// Opens the weights of the model in a Hugging Face directory, and those of its further `modules` and its `tasks`.
     pub(crate) fn from_directory(
         path: &Path,
         rename: fn(&str) -> HfName,
-        modules: &[WeightModule],
+        modules: &SentenceTransformers,
         tasks: Vec<Task>,
     ) -> Result<Self, Error> {
-        let mut files = Safetensors::open_directory(path)?;
-        for module in modules {
+        let inner = if modules.folder.is_empty() { path.to_owned() } else { path.join(&modules.folder) };
+        let mut files = Safetensors::open_directory(&inner)?;
+        for module in &modules.weights {
             files.add_module(path, &module.folder)?;
         }
         let files = Arc::new(files);
@@ -107,7 +108,7 @@ impl Source {
         let mut unknown = Vec::new();
         let mut plus_one = BTreeSet::new();
         for name in files.names() {
-            match name_in_module(modules, name).unwrap_or_else(|| rename(name)) {
+            match name_in_module(&modules.weights, name).unwrap_or_else(|| rename(name)) {
                 renamed @ (HfName::Gguf(_) | HfName::GgufPlusOne(_)) => {
                     let gguf = match renamed {
                         HfName::GgufPlusOne(gguf) => {
@@ -127,7 +128,7 @@ impl Source {
         }
         let folders = tasks.iter().filter_map(|task| task.folder.as_ref());
         let adapters =
-            folders.map(|folder| PeftAdapter::open(&path.join(folder), rename)).collect::<Result<Vec<_>, _>>()?;
+            folders.map(|folder| PeftAdapter::open(&inner.join(folder), rename)).collect::<Result<Vec<_>, _>>()?;
         unknown.extend(adapters.iter().flat_map(|adapter| adapter.unknown.iter().cloned()));
         // A base model may have kept the configuration of the model that it was taken from.
         let adapted = !adapters.is_empty() || names.keys().any(|name| name.ends_with(LOW_RANK[0]));

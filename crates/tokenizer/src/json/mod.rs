@@ -112,7 +112,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Error> {
     if value.is_object() { Ok(value) } else { Err(Node::root("JSON", &value).unexpected("an object")) }
 }
 
-/// Builds the tokenizer that a document describes. Its `truncation` and `padding` are left aside.
+/// Builds the tokenizer that a document describes. Its `padding` is left aside, and its `truncation` no more than noted.
 pub(crate) fn build(document: &Value, model_max_length: Option<usize>) -> Result<Tokenizer, Error> {
     let root = Node::root("", document);
     if let Some(version) = root.get("version")
@@ -130,7 +130,7 @@ pub(crate) fn build(document: &Value, model_max_length: Option<usize>) -> Result
         None if model.get("vocab").is_some_and(|vocab| vocab.value.is_array()) => "Unigram",
         None => return Err(model.require("type").err().unwrap_or_else(|| model.unexpected("a type"))),
     };
-    match kind {
+    let mut tokenizer = match kind {
         "WordPiece" => models::word_piece(&root, &model, model_max_length),
         "BPE" => models::bpe(&root, &model, model_max_length),
         "Unigram" => models::unigram(&root, &model, model_max_length),
@@ -139,5 +139,8 @@ pub(crate) fn build(document: &Value, model_max_length: Option<usize>) -> Result
             found: quote(other),
             supported: Tokenizer::SUPPORTED_JSON,
         }),
-    }
+    }?;
+    let truncation = document.pointer("/truncation/max_length").and_then(Value::as_u64);
+    tokenizer.parts.truncation = truncation.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    Ok(tokenizer)
 }

@@ -22,7 +22,7 @@ const NORMALIZERS: &str = "BertNormalizer, Lowercase, NFC, NFD, NFKC, NFKD, Stri
 const PRE_TOKENIZERS: &str = "BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, Metaspace, Punctuation, Split, Whitespace, \
      WhitespaceSplit, Sequence";
 const DECODERS: &str = "WordPiece, ByteLevel, Metaspace, ByteFallback, Fuse, Replace, Strip, Sequence";
-const REGEXES: &str = r"a String, or the Regex ` {2,}` or `\s{2,}|[\n\r\t]`";
+const REGEXES: &str = r"a String, or the Regex ` {2,}`, `\s+` or `\s{2,}|[\n\r\t]`";
 
 /// What transformers 5 has in the tokenizers of `DeBERTa`.
 const WHITE_SPACE: &str = r"\s{2,}|[\n\r\t]";
@@ -73,6 +73,7 @@ fn add_normalizer(node: &Node<'_>, depth: usize, steps: &mut Vec<normalize::Step
                 (None, Some(regex)) => match regex.str()? {
                     " {2,}" => Step::Spaces(content),
                     WHITE_SPACE => Step::WhiteSpace(content),
+                    r"\s+" => Step::AnyWhiteSpace(content),
                     _ => return Err(unsupported(&pattern, "Regex", REGEXES)),
                 },
                 _ => return Err(pattern.unexpected("a String or a Regex")),

@@ -30,6 +30,7 @@ use super::json::Document;
 use super::model::Model;
 use super::plan::Plan;
 use crate::arch;
+use crate::arch::static_embedding::SKIPS_UNKNOWN;
 use crate::keys::Keys;
 use chat::Templates;
 use special::Special;
@@ -56,6 +57,8 @@ pub(super) struct Vocabulary {
     lowercase: Option<bool>,
     strip_accents: Option<bool>,
     token_types: Option<u32>,
+    /// The whole tokenizer.json, if that is what stands in the file.
+    whole: Option<String>,
     /// What the source has and the file cannot carry, in words.
     pub(super) lost: Vec<String>,
 }
@@ -92,11 +95,29 @@ impl<'a> Files<'a> {
 impl Vocabulary {
     /// Reads the tokenizer of a model and gives it as many tokens as the embedding table has rows.
     pub(super) fn read(model: &Model<'_>, plan: &Plan<'_>) -> Result<Self, Error> {
+        if model.modules.is_table {
+            return Self::whole(model);
+        }
         let rows = plan.rows("token_embd.weight");
         let mut vocabulary =
-            Self::of_directory(model.dir, model.document, model.architecture.name, model.model_type(), rows)?;
+            Self::of_directory(model.folder, model.document, model.architecture.name, model.model_type(), rows)?;
         vocabulary.token_types = token_types(model, plan);
         Ok(vocabulary)
+    }
+
+    /// The tokenizer of a table of token vectors, as it is: texts get no special tokens around them, which the keys of families could not say
+    /// of all, and no other program reads the file.
+    fn whole(model: &Model<'_>) -> Result<Self, Error> {
+        let Some(mut document) = Document::read(model.folder, "tokenizer.json")? else {
+            let hint = "save the model again with model2vec or sentence-transformers";
+            return Err(Error::MissingFile { dir: model.folder.to_owned(), expected: "tokenizer.json", hint });
+        };
+        // model2vec has a limit of its own.
+        let unused = if model.settings().bool(SKIPS_UNKNOWN)?.is_some() { &["truncation"][..] } else { &[] };
+        for part in ["post_processor", "padding"].iter().chain(unused) {
+            document.value[part] = Json::Null;
+        }
+        Ok(Vocabulary { whole: Some(document.value.to_string()), ..Vocabulary::default() })
     }
 
     /// The same of a directory, whose configuration and architecture are known already.
@@ -142,6 +163,10 @@ impl Vocabulary {
     }
 
     pub(super) fn write(self, keys: &mut Keys) {
+        if let Some(document) = &self.whole {
+            keys.text("tokenizer.huggingface.json", document);
+            return;
+        }
         let count = |keys: &mut Keys| {
             if let Some(count) = self.token_types {
                 keys.u32("tokenizer.ggml.token_type_count", count);
