@@ -328,7 +328,7 @@ mod tests {
     use crate::hub::names;
     use std::collections::HashSet;
 
-    const ARCHITECTURES: [&str; 14] = [
+    const ARCHITECTURES: [&str; 16] = [
         "bert",
         "deberta-v2",
         "jina-bert-v2",
@@ -338,6 +338,8 @@ mod tests {
         "modern-bert",
         "mpnet",
         "gemma-embedding",
+        "gemma3",
+        "eurobert",
         "qwen2",
         "qwen3",
         "llama",

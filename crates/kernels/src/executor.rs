@@ -164,6 +164,12 @@ impl Executor {
         (0..x.rows()).for_each(|row| x.row_mut(row).iter_mut().for_each(|value| *value *= factor));
     }
 
+    /// Makes every value a whole number of a signed byte, `round(127 tanh(x))`, half to even.
+    pub fn to_bytes(&mut self, x: &mut Matrix) {
+        let byte = |value: f32| (127.0 * f64::from(value).tanh()).round_ties_even() as f32;
+        (0..x.rows()).for_each(|row| x.row_mut(row).iter_mut().for_each(|value| *value = byte(*value)));
+    }
+
     /// `to = x`.
     ///
     /// # Panics

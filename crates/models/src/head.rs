@@ -7,13 +7,15 @@ pub(crate) enum Step {
     /// `f(Wx + b)`, or without an activation `Wx + b`.
     Linear(Linear, Option<Activation>),
     LayerNorm(Norm),
+    /// `round(127 tanh(x))`, half to even.
+    ToBytes,
 }
 
 impl Step {
     fn bytes(&self) -> usize {
         match self {
             Step::Linear(linear, _) => linear.bytes(),
-            Step::LayerNorm(_) => 0,
+            Step::LayerNorm(_) | Step::ToBytes => 0,
         }
     }
 }
@@ -36,6 +38,7 @@ impl Head {
                     executor.recycle(std::mem::replace(&mut x, out));
                 }
                 Step::LayerNorm(norm) => executor.layer_norm(&mut x, norm),
+                Step::ToBytes => executor.to_bytes(&mut x),
             }
         }
         x
@@ -45,7 +48,7 @@ impl Head {
     pub(crate) fn outputs(&self) -> Option<usize> {
         self.steps.iter().rev().find_map(|step| match step {
             Step::Linear(linear, _) => Some(linear.outputs()),
-            Step::LayerNorm(_) => None,
+            Step::LayerNorm(_) | Step::ToBytes => None,
         })
     }
 
@@ -57,6 +60,8 @@ impl Head {
 
 /// A head that scores a query with a document.
 pub(crate) struct Scorer {
+    /// What every state goes through first; nothing in most.
+    pub(crate) tokens: Head,
     /// What of the sequence it reads.
     pub(crate) pooling: Pooling,
     pub(crate) head: Head,

@@ -123,7 +123,7 @@ impl Prompts {
 
     /// Its name.
     pub fn query_name(&self) -> Option<&str> {
-        self.first_of(&["query", "search_query", "retrieval.query"])
+        self.first_of(&["query", "search_query", "retrieval.query", "web_search_query"])
     }
 
     /// The prompt for the documents that are searched, if the model has one.
@@ -311,7 +311,7 @@ impl Model {
     /// As [`forward`](Self::forward).
     pub fn pooled(&self, executor: &mut Executor, batch: &Batch, pooling: Pooling) -> Result<Matrix, BatchError> {
         self.check(batch)?;
-        let pooled = self.pooled_states(executor, batch, pooling, Cache::None);
+        let pooled = self.pooled_states(executor, batch, (&Head::default(), pooling), Cache::None);
         // Vectors of tokens are hidden states, not embeddings.
         if pooling == Pooling::None {
             return Ok(pooled);
@@ -349,7 +349,7 @@ impl Model {
         let first = batch.positions().first().map_or(0, |&first| first as usize);
         assert_eq!(prefix.map_or(0, Prefix::tokens), first, "first position of a batch after a prefix");
         let cache = prefix.map_or(Cache::None, Cache::Follow);
-        let pooled = self.pooled_states(executor, batch, scorer.pooling, cache);
+        let pooled = self.pooled_states(executor, batch, (&scorer.tokens, scorer.pooling), cache);
         Ok(scorer.head.run(executor, pooled))
     }
 
@@ -421,9 +421,17 @@ impl Model {
         hidden
     }
 
-    fn pooled_states(&self, executor: &mut Executor, batch: &Batch, pooling: Pooling, cache: Cache<'_>) -> Matrix {
+    /// The pooled hidden states, each of which goes through `tokens` before.
+    fn pooled_states(
+        &self,
+        executor: &mut Executor,
+        batch: &Batch,
+        (tokens, pooling): (&Head, Pooling),
+        cache: Cache<'_>,
+    ) -> Matrix {
         let rows = pooling.rows();
         let hidden = self.network.forward(executor, &mut Pass { batch, rows, cache });
+        let hidden = tokens.run(executor, hidden);
         // One row a sequence is the vector already, and without pooling each row is one.
         if rows != Rows::All || pooling == Pooling::None {
             return hidden;
@@ -436,7 +444,7 @@ impl Model {
 
     /// Bytes of memory that the packed weights take; embedding tables stay in the file's mapping.
     pub fn packed_bytes(&self) -> usize {
-        let scorer = self.scorer.as_ref().map_or(0, |scorer| scorer.head.bytes());
+        let scorer = self.scorer.as_ref().map_or(0, |scorer| scorer.tokens.bytes() + scorer.head.bytes());
         let output = self.logits.as_ref().map_or(0, Linear::bytes);
         self.network.bytes() + self.projection.bytes() + scorer + output
     }

@@ -31,6 +31,8 @@ pub(crate) struct SentenceTransformers {
     pub(crate) weights: Vec<WeightModule>,
     /// The activation of each layer that projects embeddings, by Hugging Face's names.
     pub(crate) projection: Vec<Option<&'static str>>,
+    /// Whether embeddings are made into signed bytes.
+    pub(crate) to_bytes: bool,
     /// The activation of the head's first layer, by Hugging Face's name, if there is such a head.
     pub(crate) scoring: Option<&'static str>,
     /// The tokens whose odds are the score, if the model is a reranker that answers.
@@ -149,7 +151,9 @@ impl SentenceTransformers {
                     "Normalize" => settings.normalize = Some(true),
                     "Pooling" => settings.pooling = Some(read_pooling(directory, &path)?),
                     "LogitScore" => settings.answers = Some(read_logit_score(directory, &path)?),
-                    "Dense" | "LayerNorm" if settings.pooling.is_none() || settings.normalize == Some(true) => {
+                    "Dense" | "LayerNorm"
+                        if settings.pooling.is_none() || settings.normalize == Some(true) || settings.to_bytes =>
+                    {
                         let (file, expected) = (directory.file("modules.json"), "layers between Pooling and Normalize");
                         return Err(Error::config(file, "type", expected, format!("{ty:?} at {path:?}")));
                     }
@@ -158,6 +162,8 @@ impl SentenceTransformers {
                         check_folder(directory, &path)?;
                         layers.push((Layer::LayerNorm, path));
                     }
+                    // Of a module of the publisher's own: <https://huggingface.co/perplexity-ai>, `st_quantize.py`, its default.
+                    "FlexibleQuantizer" if settings.pooling.is_some() => settings.to_bytes = true,
                     kind => {
                         let file = directory.file("modules.json");
                         let expected =
@@ -214,7 +220,7 @@ impl SentenceTransformers {
         if let Some(activation) = self.scoring {
             modern_bert::translate_modules(to, &file, architecture, (self.pooling, activation))?;
         }
-        projection::translate(to, architecture, &self.projection);
+        projection::translate(to, architecture, &self.projection, self.to_bytes);
         if let Some(tokens) = self.answers {
             answers::translate(to, &file, architecture, tokens)?;
         }

@@ -19,6 +19,8 @@ use tempfile::TempDir;
 /// The tensors of a model: dimensions, type, bytes.
 type Tensors = BTreeMap<String, (Vec<u64>, TensorType, Vec<u8>)>;
 
+const EUROBERT: &str = "../transformers-5/eurobert-late";
+
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/encoders").join(name)
 }
@@ -301,6 +303,15 @@ fn fields_of_directories_are_named() {
         ("deberta-v2", "conv_kernel_size", json!(3), "conv_kernel_size: expected 0, found 3"),
         ("deberta-v2", "embedding_size", json!(12), "embedding_size: expected 24, found 12"),
         ("deberta-v2", "pooler_hidden_act", json!("mish"), "pooler_hidden_act: expected gelu"),
+        (EUROBERT, "classifier_pooling", json!("max"), "classifier_pooling: expected \"bos\", \"mean\" or \"late\""),
+        (EUROBERT, "attention_bias", json!(true), "attention_bias: expected false, found true"),
+        (EUROBERT, "hidden_act", json!("gelu"), "hidden_act: expected \"silu\""),
+        (
+            EUROBERT,
+            "architectures",
+            json!(["EuroBertForTokenClassification"]),
+            "expected EuroBertModel, EuroBertForMaskedLM",
+        ),
         ("gte-new", "layer_norm_type", json!("rms_norm"), "layer_norm_type: expected \"layer_norm\""),
         ("gte-new", "logn_attention_scale", json!(true), "logn_attention_scale: expected false"),
     ] {
@@ -491,4 +502,28 @@ fn of_transformers_5() -> TempDir {
     let to = TempDir::new().unwrap();
     copy_folder(&fixture("../transformers-5/jina-bert-v3"), to.path());
     to
+}
+
+#[test]
+fn files_of_eurobert_with_half_a_classifier_are_named() {
+    let folder = TempDir::new().unwrap();
+    let good = folder.path().join("good.gguf");
+    convert(&fixture(EUROBERT), &good, OutputType::F32, &mut |_| {}).unwrap();
+    let gguf = Gguf::open(&good).unwrap();
+    let damaged = |metadata: &[(&str, Option<OwnedValue>)], damage: &dyn Fn(&mut Tensors)| {
+        let path = folder.path().join("damaged.gguf");
+        rewrite(&gguf, metadata, damage, &path);
+        message(&path)
+    };
+    let key = "eurobert.classifier.pooling_type";
+    says(
+        &damaged(&[(key, Some(3u32.into()))], &|_| {}),
+        "classifier.pooling_type: expected 1 (mean) or 2 (first token)",
+    );
+    says(&damaged(&[], &|tensors| drop(tensors.remove("cls.weight"))), "tensor `cls.weight` is missing");
+    says(
+        &damaged(&[], &|tensors| drop(tensors.remove("output_norm.weight"))),
+        "tensor `output_norm.weight` is missing",
+    );
+    says(&damaged(&[("eurobert.context_length", None)], &|_| {}), "eurobert.context_length");
 }

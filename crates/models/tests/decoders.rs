@@ -18,13 +18,14 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 /// Each with the architecture of its files and whether its rows are whole blocks of 32, as `Q8_0` has them.
-const MODELS: [(&str, &str, bool); 15] = [
+const MODELS: [(&str, &str, bool); 16] = [
     ("convertible/Qwen3-Reranker-tiny", "qwen3", true),
     ("convertible/gemma-embed", "gemma-embedding", true),
     ("convertible/llama-embed", "llama", true),
     ("convertible/qwen2-embed", "qwen2", true),
     ("convertible/qwen3-embed", "qwen3", true),
     ("convertible/xlmr-rerank", "bert", true),
+    ("decoders/gemma-causal", "gemma3", false),
     ("decoders/gemma-window", "gemma-embedding", false),
     ("decoders/llama-linear", "llama", true),
     ("decoders/llama-llama3", "llama", false),
@@ -260,7 +261,9 @@ fn classes_of_a_publisher_s_own_code_are_refused() {
 fn only_causal_models_take_a_prefix() {
     for (name, ..) in MODELS {
         let model = directory(name);
-        let causal = !["gemma", "xlmr", "qwen2-embed", "both-sides"].iter().any(|part| name.contains(part));
+        let causal = !["gemma-embed", "gemma-window", "xlmr", "qwen2-embed", "both-sides"]
+            .iter()
+            .any(|part| name.contains(part));
         assert_eq!(model.description().causal, causal, "{name}");
         let prefix = model.prefix(&mut Executor::inline(Isa::best()), &[5, 6, 7]).unwrap();
         assert_eq!(prefix.map(|prefix| prefix.tokens()), causal.then_some(3), "{name}");
@@ -399,4 +402,98 @@ fn pieces_that_cannot_be_used_are_named() {
     assert!(many.contains("vocab_size: expected at most 2097152"), "{many}");
     let gone = message(&|folder| std::fs::remove_file(folder.join("tokenizer.model")).unwrap());
     assert!(gone.contains("tokenizer.json: cannot"), "{gone}");
+}
+
+/// A copy of a model with one of its files changed.
+fn edited(name: &str, file: &str, edit: impl FnOnce(&mut Json)) -> TempDir {
+    let out = TempDir::new().unwrap();
+    copy_folder(&folder(name), out.path());
+    let path = out.path().join(file);
+    let mut document: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    edit(&mut document);
+    std::fs::write(path, document.to_string()).unwrap();
+    out
+}
+
+/// Adds a tensor, in a second shard.
+fn add_tensor(folder: &Path, name: &str, shape: [usize; 2], values: &[f32]) {
+    let header = json!({name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 * values.len()]}}).to_string();
+    let values: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let length = (header.len() as u64).to_le_bytes();
+    std::fs::write(folder.join("second.safetensors"), [&length[..], header.as_bytes(), &values].concat()).unwrap();
+    std::fs::rename(folder.join("model.safetensors"), folder.join("first.safetensors")).unwrap();
+    let index = json!({"weight_map": {"norm.weight": "first.safetensors", name: "second.safetensors"}});
+    std::fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
+}
+
+/// A model of a publisher's own class whose configuration says how it attends.
+fn of_own_class(changes: &[(&str, Json)]) -> TempDir {
+    edited("decoders/qwen3-both-sides", "config.json", |config| {
+        config.as_object_mut().unwrap().remove("is_causal");
+        config["architectures"] = json!(["PublishersModel"]);
+        config["auto_map"] = json!({"AutoModel": "modeling.PublishersModel"});
+        config["use_bidirectional_attention"] = json!(true);
+        changes.iter().for_each(|(key, value)| config[*key] = value.clone());
+    })
+}
+
+#[test]
+fn classes_of_publishers_that_see_both_sides_are_read_where_the_configuration_says_all() {
+    let reference = Reference::of("decoders/qwen3-both-sides");
+    let mut executor = Executor::inline(Isa::best());
+    let perplexity = of_own_class(&[("model_type", json!("bidirectional_pplx_qwen3"))]);
+    for model in [open(perplexity.path()), converted_from(perplexity.path(), OutputType::F32)] {
+        check(&model, &reference, &mut executor, "pplx-embed");
+        assert_eq!(model.description().architecture, "qwen3");
+    }
+    // A class of transformers does not heed the setting, and one of another publisher may do anything.
+    let refusal = |changes: &[(&str, Json)]| {
+        let folder = of_own_class(changes);
+        Model::open(folder.path(), &ThreadPool::new(1)).unwrap_err().to_string()
+    };
+    assert!(refusal(&[]).contains("architectures: expected Qwen3Model"));
+    assert!(
+        refusal(&[("num_labels", json!(5)), ("use_bidirectional_attention", json!(false))]).contains("architectures")
+    );
+    let plain = of_own_class(&[("architectures", json!(["Qwen3Model"])), ("auto_map", Json::Null)]);
+    assert!(open(plain.path()).description().causal);
+}
+
+#[test]
+fn a_matrix_after_the_last_norm_projects_embeddings() {
+    let reference = Reference::of("decoders/qwen3-both-sides");
+    let folder = of_own_class(&[("num_labels", json!(3))]);
+    let matrix: Vec<f32> = (0..3 * 32).map(|place| ((place * 7 % 11) as f32 - 5.0) / 8.0).collect();
+    add_tensor(folder.path(), "linear.weight", [3, 32], &matrix);
+    for model in [open(folder.path()), converted_from(folder.path(), OutputType::F32)] {
+        assert_eq!((model.description().embedding_size, model.description().unused_tensors.len()), (3, 0));
+        let mut executor = Executor::inline(Isa::best());
+        for case in &reference.cases {
+            let found = model.pooled(&mut executor, &Batch::new([&case.ids[..]]), Pooling::Mean).unwrap();
+            let pooled = case.pooled.as_ref().unwrap();
+            for (row, found) in matrix.chunks(32).zip(found.row(0)) {
+                let expected: f32 = row.iter().zip(pooled).map(|(a, b)| a * b).sum();
+                assert!((found - expected).abs() < 1e-4, "{found}, expected {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn embeddings_are_rounded_to_bytes_where_the_modules_say() {
+    let reference = Reference::of("decoders/qwen3-both-sides");
+    let folder = edited("decoders/qwen3-both-sides", "modules.json", |modules| {
+        let quantizer = json!({"idx": 2, "name": "2", "path": "", "type": "st_quantize.FlexibleQuantizer", "kwargs": ["quantization"]});
+        modules.as_array_mut().unwrap().push(quantizer);
+    });
+    for model in [open(folder.path()), converted_from(folder.path(), OutputType::F32)] {
+        let mut executor = Executor::inline(Isa::best());
+        for case in &reference.cases {
+            let found = model.pooled(&mut executor, &Batch::new([&case.ids[..]]), Pooling::Mean).unwrap();
+            for (found, value) in found.row(0).iter().zip(case.pooled.as_ref().unwrap()) {
+                let exact = 127.0 * f64::from(*value).tanh();
+                assert!(found.fract() == 0.0 && (f64::from(*found) - exact).abs() < 0.501, "{found} for {value}");
+            }
+        }
+    }
 }

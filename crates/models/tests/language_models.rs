@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use tempfile::TempDir;
 
-const MODELS: [&str; 3] = ["qwen3-tied", "qwen3-untied", "llama-untied"];
+const MODELS: [&str; 4] = ["qwen3-tied", "qwen3-untied", "llama-untied", "gemma3-tied"];
 
 #[derive(Deserialize)]
 struct Reference {

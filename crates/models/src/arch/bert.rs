@@ -218,7 +218,7 @@ fn scorer(settings: &Settings<'_>, weights: &Weights<'_>, hidden: usize) -> Resu
         head.steps.push(Step::Linear(weights.linear("cls", hidden, hidden)?, Some(activation)));
     }
     head.steps.push(Step::Linear(weights.linear("cls.output", hidden, outputs)?, None));
-    Ok(Some(Scorer { pooling: Pooling::Cls, head, kind: ScoreKind::Logit }))
+    Ok(Some(Scorer { tokens: Head::default(), pooling: Pooling::Cls, head, kind: ScoreKind::Logit }))
 }
 
 /// The GGUF name of a tensor of a BERT or DistilBERT checkpoint: with or without the prefix of the model class, and with

@@ -116,7 +116,7 @@ fn scorer_of_old_files(weights: &Weights<'_>, hidden: usize) -> Result<Option<Sc
         return Ok(None);
     }
     let head = Head { steps: vec![Step::Linear(weights.linear("cls", hidden, 1)?, None)] };
-    Ok(Some(Scorer { pooling: Pooling::Cls, head, kind: ScoreKind::Logit }))
+    Ok(Some(Scorer { tokens: Head::default(), pooling: Pooling::Cls, head, kind: ScoreKind::Logit }))
 }
 
 pub(crate) fn gguf_name(name: &str) -> HfName {

@@ -29,5 +29,5 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
 
 fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
     let style = if settings.of_hugging_face() { RotaryStyle::Halves } else { RotaryStyle::Interleaved };
-    decoder::load(settings, weights, &Variant { style, query_key_norm: false }, |_| Ok(None))
+    decoder::load(settings, weights, &Variant { style, query_key_norm: false, causal: true }, |_| Ok(None))
 }

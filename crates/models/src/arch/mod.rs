@@ -2,7 +2,8 @@
 
 pub(crate) mod bert;
 pub(crate) mod deberta_v2;
-pub(crate) mod gemma_embedding;
+pub(crate) mod eurobert;
+pub(crate) mod gemma3;
 pub(crate) mod gte;
 pub(crate) mod jina_bert_v2;
 pub(crate) mod jina_bert_v3;
@@ -101,7 +102,9 @@ impl Architecture {
 pub(crate) static ARCHITECTURES: &[Architecture] = &[
     bert::ARCHITECTURE,
     deberta_v2::ARCHITECTURE,
-    gemma_embedding::ARCHITECTURE,
+    eurobert::ARCHITECTURE,
+    gemma3::EMBEDDING,
+    gemma3::DECODER,
     gte::ARCHITECTURE,
     jina_bert_v2::ARCHITECTURE,
     jina_bert_v3::ARCHITECTURE,

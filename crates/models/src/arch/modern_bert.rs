@@ -160,7 +160,7 @@ fn rotary_bases(to: &mut Translation<'_>) -> Result<(), Error> {
     let whole = to.float_or("rope.freq_base", &["global_rope_theta"], 160_000.0)?;
     // Models whose layers all turn alike leave it out.
     to.float_or("rope.freq_base_swa", &["local_rope_theta"], whole)?;
-    position::translate_kinds(to)
+    position::translate_kinds(to, false)
 }
 
 /// How the states of a sequence become what a classifier reads, in the numbers of `pooling_type`.
@@ -249,7 +249,7 @@ fn scorer(
     }
     head.steps.extend(weights.norm_if_present("cls.norm", hidden, epsilon)?.map(Step::LayerNorm));
     head.steps.push(Step::Linear(weights.linear("cls.output", hidden, 1)?, None));
-    Ok(Some(Scorer { pooling, head, kind: ScoreKind::Logit }))
+    Ok(Some(Scorer { tokens: Head::default(), pooling, head, kind: ScoreKind::Logit }))
 }
 
 pub(crate) fn gguf_name(name: &str) -> HfName {

@@ -32,6 +32,6 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
 }
 
 fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
-    let variant = Variant { style: RotaryStyle::Halves, query_key_norm: false };
+    let variant = Variant { style: RotaryStyle::Halves, query_key_norm: false, causal: true };
     decoder::load(settings, weights, &variant, |vocabulary| answers::scorer(settings, weights, vocabulary, None))
 }

@@ -99,5 +99,5 @@ fn classifier(settings: &Settings<'_>, weights: &Weights<'_>, asks: bool) -> Res
 }
 
 fn of_last(head: Head, kind: ScoreKind) -> Scorer {
-    Scorer { pooling: Pooling::Last, head, kind }
+    Scorer { tokens: Head::default(), pooling: Pooling::Last, head, kind }
 }

@@ -1,4 +1,4 @@
-//! The decoder that Llama, Mistral, Qwen2 and Qwen3 are: pre-norm, rotary, gated, causal.
+//! The decoder that Llama, Mistral, Qwen2 and Qwen3 are, and `EuroBERT` without the mask: pre-norm, rotary, gated, causal.
 //!
 //! ```text
 //! x = token[id]
@@ -27,6 +27,8 @@ pub(crate) struct Variant {
     pub(crate) style: RotaryStyle,
     /// Whether queries and keys are normalised head by head.
     pub(crate) query_key_norm: bool,
+    /// Whether a token sees only those before it, where the settings do not say.
+    pub(crate) causal: bool,
 }
 
 struct Decoder {
@@ -115,8 +117,24 @@ pub(crate) fn translate(to: &mut Translation<'_>, windows: Option<bool>) -> Resu
     if let Some(causal) = to.config.bool(field)? {
         to.set_bool("attention.causal", field, causal);
     }
+    if own_class(&to.config)? {
+        to.set_bool("attention.causal", BOTH_SIDES, false);
+    }
     Ok(())
 }
+
+/// What publishers' own classes call it when every token sees all others; classes of transformers do not heed it.
+const BOTH_SIDES: &str = "use_bidirectional_attention";
+
+/// Whether the checkpoint is of a class of its publisher's own code of which the configuration says all: attention to both sides, and
+/// perhaps a matrix after the last norm (voyage-4-nano), of as many outputs as there are "labels".
+fn own_class(config: &HfConfig<'_>) -> Result<bool, Error> {
+    let ours = config.has("auto_map") && config.bool(BOTH_SIDES)? == Some(true);
+    Ok(ours && (config.model_type()? == Some(PPLX) || config.has("num_labels")))
+}
+
+/// The models of Perplexity: Qwen3 that sees both sides.
+pub(crate) const PPLX: &str = "bidirectional_pplx_qwen3";
 
 /// That the checkpoint is of a class of transformers. Classes of a publisher's own code keep the configuration of these models and compute
 /// something else with it: attention to both sides, lists of documents at once.
@@ -125,11 +143,13 @@ fn check_class(config: &HfConfig<'_>) -> Result<(), Error> {
         Some("llama") => "Llama",
         Some("mistral") => "Mistral",
         Some("qwen2") => "Qwen2",
+        Some("eurobert") => "EuroBert",
         _ => "Qwen3",
     };
-    let known = ["Model", "ForCausalLM", "ForSequenceClassification"].map(|end| format!("{stem}{end}"));
+    let language = if stem == "EuroBert" { "ForMaskedLM" } else { "ForCausalLM" };
+    let known = ["Model", language, "ForSequenceClassification"].map(|end| format!("{stem}{end}"));
     match config.classes()?.first() {
-        Some(class) if !known.iter().any(|known| known == class) => {
+        Some(class) if !own_class(config)? && !known.iter().any(|known| known == class) => {
             Err(config.error("architectures", &format!("{}, {} or {}", known[0], known[1], known[2]), class))
         }
         _ => Ok(()),
@@ -200,7 +220,7 @@ pub(crate) fn load(
     sizes.check(settings.path())?;
     let (hidden, heads) = (sizes.hidden, heads(settings, &sizes)?);
     let epsilon = settings.epsilon("attention.layer_norm_rms_epsilon")?;
-    let causal = settings.bool("attention.causal")?.unwrap_or(true);
+    let causal = settings.bool("attention.causal")?.unwrap_or(variant.causal);
     let window = settings.optional_size("attention.sliding_window")?.filter(|&window| window > 0);
     let mask = match (causal, window) {
         (true, None) => Mask::Causal,

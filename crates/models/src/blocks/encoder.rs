@@ -190,5 +190,5 @@ pub(crate) fn scorer(weights: &Weights<'_>, hidden: usize, activation: Activatio
         head.steps.push(Step::Linear(weights.linear("cls", hidden, hidden)?, Some(activation)));
     }
     head.steps.push(Step::Linear(weights.linear("cls.output", hidden, 1)?, None));
-    Ok(Some(Scorer { pooling: Pooling::Cls, head, kind: ScoreKind::Logit }))
+    Ok(Some(Scorer { tokens: Head::default(), pooling: Pooling::Cls, head, kind: ScoreKind::Logit }))
 }

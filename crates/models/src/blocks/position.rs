@@ -112,17 +112,40 @@ pub(crate) fn translate(to: &mut Translation<'_>, bases: &[&'static str], defaul
 }
 
 /// The bases of layers that attend to all and of those that attend in a window, for which transformers has had an object each since version 5.
-pub(crate) fn translate_kinds(to: &mut Translation<'_>) -> Result<(), Error> {
+/// `stretched` says whether positions may be stretched in the former.
+pub(crate) fn translate_kinds(to: &mut Translation<'_>, stretched: bool) -> Result<(), Error> {
     let Some(parameters) = to.config.object("rope_parameters")? else { return Ok(()) };
     let kinds = [("rope.freq_base", "full_attention"), ("rope.freq_base_swa", "sliding_attention")];
     for (key, kind) in kinds {
         let Some(kind) = parameters.object(kind)? else { continue };
-        if let Some(found) = kind.string(&["rope_type"])?.filter(|&ty| ty != "default") {
-            return Err(kind.error("rope_parameters.rope_type", "\"default\"", format!("{found:?}")));
+        let field = "rope_parameters.rope_type";
+        match kind.string(&["rope_type"])? {
+            Some("linear") if stretched && key == "rope.freq_base" => translate_linear(to, &kind, field)?,
+            None | Some("default") => {}
+            Some(found) => return Err(kind.error(field, "\"default\"", format!("{found:?}"))),
         }
         if let Some(base) = kind.float(&["rope_theta"])? {
             to.set_float(key, "rope_parameters.rope_theta", base);
         }
+    }
+    Ok(())
+}
+
+/// Positions that are divided by a factor, or left as they are; `field` names the kind of scaling.
+pub(crate) fn translate_linear(
+    to: &mut Translation<'_>,
+    scaling: &HfConfig<'_>,
+    field: &'static str,
+) -> Result<(), Error> {
+    match scaling.string(&["rope_type", "type"])?.unwrap_or("default") {
+        "default" => {}
+        "linear" => {
+            let factor = scaling.float(&["factor"])?;
+            let factor = factor.ok_or_else(|| scaling.error("rope_scaling.factor", "a number", "nothing"))?;
+            to.set_text("rope.scaling.type", field, "linear");
+            to.set_float("rope.scaling.factor", field, factor);
+        }
+        found => return Err(scaling.error(field, "\"default\" or \"linear\"", format!("{found:?}"))),
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The dense layers between a pooled hidden state and its embedding: `Dense` modules of sentence-transformers.
 //!
-//! `EmbeddingGemma` has two matrices; `LaBSE` and distiluse have a layer with a bias and `tanh`, stella one with a bias.
+//! `EmbeddingGemma` has two matrices; `LaBSE` and distiluse have a layer with a bias and `tanh`, stella one with a bias. The models of Perplexity
+//! have none, and round embeddings to signed bytes.
 
 use crate::Error;
 use crate::head::{Head, Step};
@@ -15,12 +16,18 @@ pub(crate) fn stems() -> impl Iterator<Item = String> {
     (2..).map(|number: usize| format!("dense_{number}"))
 }
 
+/// Whether embeddings are made into signed bytes at the end: `round(127 tanh(x))`.
+const TO_BYTES: &str = "embedding_to_bytes";
+
 fn activation_key(stem: &str) -> String {
     format!("{stem}_activation")
 }
 
 /// Notes the activations of a directory's layers.
-pub(crate) fn translate(to: &mut Translation<'_>, architecture: &str, activations: &[Option<&str>]) {
+pub(crate) fn translate(to: &mut Translation<'_>, architecture: &str, activations: &[Option<&str>], to_bytes: bool) {
+    if to_bytes {
+        to.set_bool(TO_BYTES, "type", true);
+    }
     for (stem, activation) in stems().zip(activations) {
         let Some(activation) = activation else { continue };
         let key = activation_key(&stem);
@@ -43,6 +50,9 @@ pub(crate) fn load(settings: &Settings<'_>, weights: &Weights<'_>, hidden: usize
         let activation = settings.optional_activation(&activation_key(&stem))?;
         head.steps.push(Step::Linear(weights.linear(&stem, columns, outputs)?, activation));
         columns = outputs;
+    }
+    if settings.bool(TO_BYTES)?.unwrap_or(false) {
+        head.steps.push(Step::ToBytes);
     }
     Ok(head)
 }

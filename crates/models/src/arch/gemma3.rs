@@ -1,4 +1,5 @@
-//! `EmbeddingGemma` (Schechter Vera et al., arXiv:2509.20354): the Gemma 3 decoder with attention to both sides.
+//! Gemma 3 (Gemma Team, arXiv:2503.19786) as embedder, with attention to both sides, which is `EmbeddingGemma` (Schechter Vera et al.,
+//! arXiv:2509.20354), or to what comes before alone (harrier).
 //!
 //! ```text
 //! x = sqrt(width) token[id]
@@ -8,22 +9,41 @@
 //! embedding = W_3 W_2 mean(RMS(x))
 //! ```
 //!
-//! Of every six layers five attend to the tokens around a token, the last to all. The two matrices of the embedding are modules of their
-//! own; some GGUF files lack them, and then give other vectors than those that were trained.
+//! Of every six layers five attend to the tokens around a token, or before it, the last to all. The two matrices of the embedding are modules of
+//! `EmbeddingGemma`'s own; some GGUF files lack them, and then give other vectors than those that were trained.
 
-use docent_kernels::{Activation, EmbeddingTable, Epilogue, Executor, Linear, Mask, Matrix, Norm, Rotary, RotaryStyle};
+use docent_kernels::{
+    Activation, EmbeddingTable, Epilogue, Executor, Frequencies, Linear, Mask, Matrix, Norm, Rotary, RotaryStyle,
+    ThreadPool,
+};
 
 use super::{Architecture, Loaded, Network, find, layer_and_part};
 use crate::Error;
 use crate::blocks::decoder::{self, normalised};
 use crate::blocks::{Attention, FeedForward, QueryKeyNorm, position};
+use crate::head::Head;
 use crate::pass::Pass;
 use crate::settings::{HfConfig, Settings, Translation, Unwritten, Whole};
 use crate::source::HfName;
 use crate::weights::Weights;
 
-pub(crate) const ARCHITECTURE: Architecture =
-    Architecture { name: "gemma-embedding", recognises, translate, gguf_name, load };
+/// Every token sees those around it.
+pub(crate) const EMBEDDING: Architecture = Architecture {
+    name: "gemma-embedding",
+    recognises: |config| Ok(is_gemma(config)? && sees_both_sides(config)?),
+    translate,
+    gguf_name,
+    load: |settings, weights| load(settings, weights, false),
+};
+
+/// A token sees those before it.
+pub(crate) const DECODER: Architecture = Architecture {
+    name: "gemma3",
+    recognises: |config| Ok(is_gemma(config)? && !sees_both_sides(config)?),
+    translate,
+    gguf_name,
+    load: |settings, weights| load(settings, weights, true),
+};
 
 /// Layers from one that attends to the whole sequence to the next.
 const PERIOD: usize = 6;
@@ -31,7 +51,8 @@ const PERIOD: usize = 6;
 struct Gemma {
     tokens: EmbeddingTable,
     layers: Vec<Layer>,
-    /// Half of the window to either side.
+    /// What layers see that do not attend in a window.
+    whole: Mask,
     window: Mask,
     whole_rotary: Rotary,
     window_rotary: Rotary,
@@ -59,7 +80,7 @@ impl Network for Gemma {
             let rows = pass.rows_of(index, self.layers.len());
             let (mask, rotary) = match layer.in_window {
                 true => (self.window, &self.window_rotary),
-                false => (Mask::Full, &self.whole_rotary),
+                false => (self.whole, &self.whole_rotary),
             };
             let h = normalised(executor, &x, &layer.attention_norm);
             let context = layer.attention.gather(executor, pass, (index, rows), &h, mask, Some(rotary));
@@ -87,11 +108,22 @@ impl Network for Gemma {
             |layer: &Layer| layer.attention.bytes() + layer.attention_output.bytes() + layer.feed_forward.bytes();
         self.layers.iter().map(layer).sum()
     }
+
+    fn expand(&mut self, threads: &ThreadPool) {
+        for layer in &mut self.layers {
+            layer.attention.projection.expand(threads);
+            layer.attention_output.expand(threads);
+            layer.feed_forward.expand(threads);
+        }
+    }
 }
 
-fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
-    let gemma = config.model_type()? == Some("gemma3_text");
-    Ok(gemma && config.bool("use_bidirectional_attention")?.unwrap_or(false))
+fn is_gemma(config: &HfConfig<'_>) -> Result<bool, Error> {
+    Ok(config.model_type()? == Some("gemma3_text"))
+}
+
+fn sees_both_sides(config: &HfConfig<'_>) -> Result<bool, Error> {
+    Ok(config.bool("use_bidirectional_attention")?.unwrap_or(false))
 }
 
 fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
@@ -107,7 +139,7 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     to.set_size("attention.value_length", "head_dim", dim)?;
     to.float_or("rope.freq_base", &["rope_theta"], 1e6)?;
     to.float_or("rope.freq_base_swa", &["rope_local_base_freq"], 1e4)?;
-    position::translate_kinds(to)?;
+    position::translate_kinds(to, true)?;
     to.size("attention.sliding_window", &["sliding_window"])?;
     let field = "query_pre_attn_scalar";
     let scalar = config.float(&[field])?.unwrap_or(dim as f64);
@@ -134,10 +166,7 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
         }
     }
     if let Some(scaling) = config.object("rope_scaling")? {
-        let kind = scaling.string(&["rope_type", "type"])?.unwrap_or("default");
-        if kind != "default" {
-            return Err(scaling.error("rope_scaling.rope_type", "\"default\"", format!("{kind:?}")));
-        }
+        position::translate_linear(to, &scaling, "rope_scaling.rope_type")?;
     }
     for field in ["attn_logit_softcapping", "final_logit_softcapping"] {
         if let Some(found) = config.float(&[field])? {
@@ -150,7 +179,7 @@ fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     }
 }
 
-fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
+fn load(settings: &Settings<'_>, weights: &Weights<'_>, causal: bool) -> Result<Loaded, Error> {
     let sizes = decoder::sizes(settings, weights)?;
     sizes.check(settings.path())?;
     let hidden = sizes.hidden;
@@ -160,7 +189,13 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
     }
     let epsilon = settings.epsilon("attention.layer_norm_rms_epsilon")?;
     let in_window = settings.window_layers(sizes.layers, PERIOD, Whole::Last)?;
-    let window = settings.size("attention.sliding_window")? / 2;
+    let key = "attention.sliding_window";
+    let window = match (causal, settings.size(key)?) {
+        // Itself is one of them.
+        (true, 1..) => Mask::Window { left: settings.size(key)? - 1, right: 0 },
+        (true, 0) => return Err(settings.error(key, "at least 1", 0)),
+        (false, window) => Mask::Window { left: window / 2, right: window / 2 },
+    };
     let layer = |index: usize| -> Result<Layer, Error> {
         let name = |part: &str| format!("blk.{index}.{part}");
         let norm = |part: &str, columns: usize| weights.norm(&name(part), columns, epsilon);
@@ -182,23 +217,29 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
             after_feed_forward_norm: norm("post_ffw_norm", hidden)?,
         })
     };
-    let rotary = |key: &str| -> Result<Rotary, Error> {
-        let frequencies = position::frequencies(settings, heads.dim, position::base(settings, key)?)?;
-        position::rotary(settings, RotaryStyle::Halves, heads.dim, &frequencies, sizes.positions)
+    let rotary = |frequencies: &Frequencies| {
+        position::rotary(settings, RotaryStyle::Halves, heads.dim, frequencies, sizes.positions)
     };
+    let whole = position::frequencies(settings, heads.dim, position::base(settings, "rope.freq_base")?)?;
+    // In a window positions are never stretched.
+    let in_windows = Frequencies::new(heads.dim, position::base(settings, "rope.freq_base_swa")?);
     let gemma = Gemma {
         tokens: weights.embedding("token_embd.weight", sizes.vocabulary, hidden)?,
         layers: (0..sizes.layers).map(layer).collect::<Result<_, _>>()?,
-        window: Mask::Window { left: window, right: window },
-        whole_rotary: rotary("rope.freq_base")?,
-        window_rotary: rotary("rope.freq_base_swa")?,
+        whole: if causal { Mask::Causal } else { Mask::Full },
+        window,
+        whole_rotary: rotary(&whole)?,
+        window_rotary: rotary(&in_windows)?,
         output_norm: weights.norm("output_norm", hidden, epsilon)?,
     };
-    Ok(Loaded::encoder(gemma, sizes, None))
+    // Of no use but to a model that writes.
+    weights.pass_over("output");
+    let output = causal.then(|| weights.output(sizes.vocabulary, hidden));
+    Ok(Loaded { network: Box::new(gemma), sizes, projection: Head::default(), scorer: None, causal, output })
 }
 
 pub(crate) fn gguf_name(name: &str) -> HfName {
-    const TABLES: &[(&str, &str)] = &[("embed_tokens", "token_embd"), ("norm", "output_norm")];
+    const TABLES: &[(&str, &str)] = &[("embed_tokens", "token_embd"), ("norm", "output_norm"), ("lm_head", "output")];
     const LAYER: &[(&str, &str)] = &[
         ("input_layernorm", "attn_norm"),
         ("self_attn.q_proj", "attn_q"),
