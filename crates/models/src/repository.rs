@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::Error;
-use crate::arch::static_embedding;
+use crate::arch::{llama, static_embedding};
 use crate::sentence_transformers::SentenceTransformers;
 use crate::settings::HfConfig;
 use crate::source::Directory;
@@ -47,6 +47,8 @@ impl Repository {
                 })?,
             },
         };
+        let fields = HfConfig { path: &config.path, fields: &config.fields };
+        modules.pooling = modules.pooling.or(llama::pooling(&fields)?);
         Ok(Repository { folder, modules, config })
     }
 

@@ -310,7 +310,7 @@ fn fields_of_directories_are_named() {
             EUROBERT,
             "architectures",
             json!(["EuroBertForTokenClassification"]),
-            "expected EuroBertModel, EuroBertForMaskedLM",
+            "expected EuroBertModel or EuroBertForMaskedLM",
         ),
         ("gte-new", "layer_norm_type", json!("rms_norm"), "layer_norm_type: expected \"layer_norm\""),
         ("gte-new", "logn_attention_scale", json!(true), "logn_attention_scale: expected false"),

@@ -18,7 +18,7 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 /// Each with the architecture of its files and whether its rows are whole blocks of 32, as `Q8_0` has them.
-const MODELS: [(&str, &str, bool); 16] = [
+const MODELS: [(&str, &str, bool); 17] = [
     ("convertible/Qwen3-Reranker-tiny", "qwen3", true),
     ("convertible/gemma-embed", "gemma-embedding", true),
     ("convertible/llama-embed", "llama", true),
@@ -27,6 +27,7 @@ const MODELS: [(&str, &str, bool); 16] = [
     ("convertible/xlmr-rerank", "bert", true),
     ("decoders/gemma-causal", "gemma3", false),
     ("decoders/gemma-window", "gemma-embedding", false),
+    ("decoders/llama-both-sides", "llama", false),
     ("decoders/llama-linear", "llama", true),
     ("decoders/llama-llama3", "llama", false),
     ("decoders/mistral-window", "llama", false),
@@ -241,7 +242,7 @@ fn scores_after_a_prefix_have_the_bits_of_those_without() {
 #[test]
 fn classes_of_a_publisher_s_own_code_are_refused() {
     for (name, class, expected) in [
-        ("qwen3-yarn", "JinaForRanking", "expected Qwen3Model, Qwen3ForCausalLM or Qwen3ForSequenceClassification"),
+        ("qwen3-yarn", "JinaForRanking", "expected Qwen3Model or Qwen3ForCausalLM or Qwen3ForSequenceClassification"),
         ("qwen2-causal", "Qwen3Model", "expected Qwen2Model"),
         ("mistral-window", "MistralBiModel", "expected MistralModel"),
         ("llama-linear", "LlamaBidirectionalModel", "expected LlamaModel"),
@@ -457,6 +458,35 @@ fn classes_of_publishers_that_see_both_sides_are_read_where_the_configuration_sa
     );
     let plain = of_own_class(&[("architectures", json!(["Qwen3Model"])), ("auto_map", Json::Null)]);
     assert!(open(plain.path()).description().causal);
+}
+
+#[test]
+fn llama_of_nvidia_sees_both_sides_and_pools_as_its_configuration_says() {
+    let name = "decoders/llama-both-sides";
+    let reference = Reference::of(name);
+    let with = |changes: &[(&str, Json)]| {
+        let folder = edited(name, "config.json", |config| {
+            config.as_object_mut().unwrap().remove("is_causal");
+            config["model_type"] = json!("llama_bidirec");
+            config["architectures"] = json!(["LlamaBidirectionalModel"]);
+            changes.iter().for_each(|(key, value)| config[*key] = value.clone());
+        });
+        std::fs::remove_file(folder.path().join("modules.json")).unwrap();
+        folder
+    };
+    let folder = with(&[("pooling", json!("avg"))]);
+    let mut executor = Executor::inline(Isa::best());
+    for model in [open(folder.path()), converted_from(folder.path(), OutputType::F32)] {
+        let description = model.description();
+        let found = (description.architecture, description.pooling, description.causal);
+        assert_eq!(found, ("llama-embed", Some(Pooling::Mean), false));
+        check(&model, &reference, &mut executor, "llama_bidirec");
+    }
+    let refusal =
+        |changes: &[(&str, Json)]| Model::open(with(changes).path(), &ThreadPool::new(1)).unwrap_err().to_string();
+    assert!(refusal(&[("pooling", json!("sum"))]).contains("pooling: expected \"avg\", \"cls\" or \"last\""));
+    let reranker = json!(["LlamaBidirectionalForSequenceClassification"]);
+    assert!(refusal(&[("architectures", reranker)]).contains("architectures: expected LlamaBidirectionalModel, found"));
 }
 
 #[test]

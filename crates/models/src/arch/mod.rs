@@ -109,6 +109,7 @@ pub(crate) static ARCHITECTURES: &[Architecture] = &[
     jina_bert_v2::ARCHITECTURE,
     jina_bert_v3::ARCHITECTURE,
     llama::ARCHITECTURE,
+    llama::BIDIRECTIONAL,
     modern_bert::ARCHITECTURE,
     mpnet::ARCHITECTURE,
     nomic_bert::ARCHITECTURE,

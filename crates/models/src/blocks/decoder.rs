@@ -133,6 +133,9 @@ fn own_class(config: &HfConfig<'_>) -> Result<bool, Error> {
     Ok(ours && (config.model_type()? == Some(PPLX) || config.has("num_labels")))
 }
 
+/// The models of NVIDIA: Llama that sees both sides.
+pub(crate) const NEMOTRON: &str = "llama_bidirec";
+
 /// The models of Perplexity: Qwen3 that sees both sides.
 pub(crate) const PPLX: &str = "bidirectional_pplx_qwen3";
 
@@ -141,16 +144,20 @@ pub(crate) const PPLX: &str = "bidirectional_pplx_qwen3";
 fn check_class(config: &HfConfig<'_>) -> Result<(), Error> {
     let stem = match config.model_type()? {
         Some("llama") => "Llama",
+        Some(NEMOTRON) => "LlamaBidirectional",
         Some("mistral") => "Mistral",
         Some("qwen2") => "Qwen2",
         Some("eurobert") => "EuroBert",
         _ => "Qwen3",
     };
     let language = if stem == "EuroBert" { "ForMaskedLM" } else { "ForCausalLM" };
-    let known = ["Model", language, "ForSequenceClassification"].map(|end| format!("{stem}{end}"));
+    // The classifier of the latter's class has a prompt and a temperature that its code alone knows.
+    let ends: &[&str] =
+        if stem == "LlamaBidirectional" { &["Model"] } else { &["Model", language, "ForSequenceClassification"] };
+    let known: Vec<String> = ends.iter().map(|end| format!("{stem}{end}")).collect();
     match config.classes()?.first() {
         Some(class) if !own_class(config)? && !known.iter().any(|known| known == class) => {
-            Err(config.error("architectures", &format!("{}, {} or {}", known[0], known[1], known[2]), class))
+            Err(config.error("architectures", &known.join(" or "), class))
         }
         _ => Ok(()),
     }

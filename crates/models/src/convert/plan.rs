@@ -35,7 +35,7 @@ pub(super) struct Planned<'a> {
 }
 
 /// Architectures whose files keep the rows of queries and keys so that positions turn neighbouring ones.
-const INTERLEAVED: [&str; 1] = ["llama"];
+const INTERLEAVED: [&str; 2] = ["llama", "llama-embed"];
 
 impl<'a> Plan<'a> {
     /// Names and types every tensor of the source.
