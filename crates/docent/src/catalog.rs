@@ -328,7 +328,7 @@ mod tests {
     use crate::hub::names;
     use std::collections::HashSet;
 
-    const ARCHITECTURES: [&str; 16] = [
+    const ARCHITECTURES: [&str; 17] = [
         "bert",
         "deberta-v2",
         "jina-bert-v2",
@@ -339,6 +339,7 @@ mod tests {
         "mpnet",
         "gemma-embedding",
         "gemma3",
+        "gemma-embedding2",
         "eurobert",
         "qwen2",
         "qwen3",

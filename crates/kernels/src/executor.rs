@@ -186,6 +186,14 @@ impl Executor {
         self.for_pairs_of_rows(x, to, |x, to| to.iter_mut().zip(x).for_each(|(to, x)| *to += x));
     }
 
+    /// `to *= x`, value by value.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn multiply(&mut self, x: &Matrix, to: &mut Matrix) {
+        self.for_pairs_of_rows(x, to, |x, to| to.iter_mut().zip(x).for_each(|(to, x)| *to *= x));
+    }
+
     /// Calls `f` on each row of `x` with that of `to`.
     fn for_pairs_of_rows(&self, x: &Matrix, to: &mut Matrix, f: impl Fn(&[f32], &mut [f32]) + Sync) {
         assert_eq!((x.rows(), x.columns()), (to.rows(), to.columns()), "shapes of two matrices");

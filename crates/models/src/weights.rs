@@ -234,6 +234,11 @@ impl<'a> Weights<'a> {
         Norm::new(weight, bias, epsilon).map_err(|source| self.unusable(stem, source))
     }
 
+    /// A norm that only divides, which no tensor says anything of.
+    pub(crate) fn plain_norm(&self, columns: usize, epsilon: f32) -> Result<Norm, Error> {
+        Norm::new(vec![1.0; columns], None, epsilon).map_err(|source| self.unusable("norm", source))
+    }
+
     /// The same, or `None` if the model has no such norm.
     pub(crate) fn norm_if_present(&self, stem: &str, columns: usize, epsilon: f32) -> Result<Option<Norm>, Error> {
         if self.has(&format!("{stem}.weight")) { self.norm(stem, columns, epsilon).map(Some) } else { Ok(None) }

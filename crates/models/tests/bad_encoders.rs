@@ -19,6 +19,7 @@ use tempfile::TempDir;
 /// The tensors of a model: dimensions, type, bytes.
 type Tensors = BTreeMap<String, (Vec<u64>, TensorType, Vec<u8>)>;
 
+const GEMMA_2: &str = "../transformers-5/embedding-gemma2";
 const EUROBERT: &str = "../transformers-5/eurobert-late";
 
 fn fixture(name: &str) -> PathBuf {
@@ -303,6 +304,24 @@ fn fields_of_directories_are_named() {
         ("deberta-v2", "conv_kernel_size", json!(3), "conv_kernel_size: expected 0, found 3"),
         ("deberta-v2", "embedding_size", json!(12), "embedding_size: expected 24, found 12"),
         ("deberta-v2", "pooler_hidden_act", json!("mish"), "pooler_hidden_act: expected gelu"),
+        (GEMMA_2, "layer_types", json!(null), "layer_types: expected a type for each layer, found nothing"),
+        (
+            GEMMA_2,
+            "per_layer_config",
+            json!({"1": {"head_dim": 7}}),
+            "per_layer_config: expected an even number up to 1024, found 7",
+        ),
+        (GEMMA_2, "per_layer_config", json!({"1": {"num_key_value_heads": 4}}), "expected a divisor of the 6 heads"),
+        (GEMMA_2, "per_layer_config", json!({"0": 7}), "0: expected an object, found 7"),
+        (GEMMA_2, "attention_bias", json!(true), "attention_bias: expected false, found true"),
+        (GEMMA_2, "hidden_activation", json!("silu"), "hidden_activation: expected \"gelu_pytorch_tanh\""),
+        (GEMMA_2, "hidden_size_per_layer_input", json!(0), "hidden_size_per_layer_input: expected 1 to 65536, found 0"),
+        (
+            GEMMA_2,
+            "hidden_size_per_layer_input",
+            json!(15),
+            "per_layer_model_projection.weight`: expected shape [30, 24]",
+        ),
         (EUROBERT, "classifier_pooling", json!("max"), "classifier_pooling: expected \"bos\", \"mean\" or \"late\""),
         (EUROBERT, "attention_bias", json!(true), "attention_bias: expected false, found true"),
         (EUROBERT, "hidden_act", json!("gelu"), "hidden_act: expected \"silu\""),

@@ -33,10 +33,11 @@ const MODELS: [(&str, &str); 12] = [
 
 /// Those that transformers has had classes for since version 5, each with the architecture of its files. It gives the first three a configuration and
 /// names of its own.
-const OF_TRANSFORMERS_5: [(&str, &str); 7] = [
+const OF_TRANSFORMERS_5: [(&str, &str); 8] = [
     ("jina-bert-v3", "jina-bert-v3"),
     ("nomic-bert", "nomic-bert"),
     ("gte-new", "gte-new"),
+    ("embedding-gemma2", "gemma-embedding2"),
     ("eurobert", "eurobert"),
     ("eurobert-late", "eurobert"),
     ("eurobert-mean", "eurobert"),
@@ -206,6 +207,29 @@ fn what_transformers_5_saves_gives_what_it_computes() {
                     assert!((found - pair.logit).abs() <= 1e-4, "{name}: {found}, expected {}", pair.logit);
                 }
             }
+        }
+    }
+}
+
+/// `EmbeddingGemma` 2 as it is published: the settings of texts within those of a model that sees and hears as well.
+#[test]
+fn the_part_that_reads_text_is_found_within_a_larger_model() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/transformers-5/embedding-gemma2");
+    let reference = reference_in(&folder);
+    let larger = under_published_names(&folder);
+    let path = larger.path().join("config.json");
+    let text: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let config = serde_json::json!({
+        "model_type": "embedding_gemma2", "architectures": ["EmbeddingGemma2Model"], "text_config": text,
+        "vision_config": {"model_type": "gemma4_vision", "hidden_size": 7},
+    });
+    std::fs::write(path, config.to_string()).unwrap();
+    let mut executor = Executor::inline(Isa::best());
+    for model in [open(larger.path()), converted(larger.path())] {
+        assert_eq!((model.description().embedding_size, model.description().unused_tensors.len()), (18, 0));
+        for case in &reference.cases {
+            let found = model.pooled(&mut executor, &Batch::new([&case.ids[..]]), Pooling::Mean).unwrap();
+            close(found.row(0), &case.pooled, &case.text);
         }
     }
 }

@@ -208,6 +208,7 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>, causal: bool) -> Result<
                 Some(QueryKeyNorm::RmsOfHeads {
                     query: norm("attn_q_norm", heads.dim)?,
                     key: norm("attn_k_norm", heads.dim)?,
+                    value: None,
                 }),
             ),
             attention_output: weights.linear(&name("attn_output"), heads.queries().len(), hidden)?,

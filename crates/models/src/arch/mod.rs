@@ -2,6 +2,7 @@
 
 pub(crate) mod bert;
 pub(crate) mod deberta_v2;
+pub(crate) mod embedding_gemma2;
 pub(crate) mod eurobert;
 pub(crate) mod gemma3;
 pub(crate) mod gte;
@@ -102,6 +103,7 @@ impl Architecture {
 pub(crate) static ARCHITECTURES: &[Architecture] = &[
     bert::ARCHITECTURE,
     deberta_v2::ARCHITECTURE,
+    embedding_gemma2::ARCHITECTURE,
     eurobert::ARCHITECTURE,
     gemma3::EMBEDDING,
     gemma3::DECODER,

@@ -15,10 +15,10 @@ pub(crate) struct Attention {
     distances: Option<Distances>,
 }
 
-/// A norm of queries and of keys, before positions turn them.
+/// A norm of queries and of keys, before positions turn them, and perhaps of values.
 pub(crate) enum QueryKeyNorm {
     /// An RMSNorm of each head.
-    RmsOfHeads { query: Norm, key: Norm },
+    RmsOfHeads { query: Norm, key: Norm, value: Option<Norm> },
     /// A LayerNorm of all heads together.
     LayerNorm { query: Norm, key: Norm },
 }
@@ -121,7 +121,12 @@ impl Attention {
     fn place_keys(&self, executor: &mut Executor, qkv: &mut Matrix, positions: &[u32], rotary: Option<&Rotary>) {
         let columns = self.heads.keys();
         match &self.norm {
-            Some(QueryKeyNorm::RmsOfHeads { key, .. }) => executor.rms_norm_columns(qkv, columns.clone(), key),
+            Some(QueryKeyNorm::RmsOfHeads { key, value, .. }) => {
+                executor.rms_norm_columns(qkv, columns.clone(), key);
+                if let Some(value) = value {
+                    executor.rms_norm_columns(qkv, self.heads.values(), value);
+                }
+            }
             Some(QueryKeyNorm::LayerNorm { key, .. }) => executor.layer_norm_columns(qkv, columns.clone(), key),
             None => {}
         }

@@ -255,7 +255,11 @@ pub(crate) fn load(
         let name = |part: &str| format!("blk.{index}.{part}");
         let head_norm = |part: &str| weights.norm(&name(part), heads.dim, epsilon);
         let norm = match variant.query_key_norm {
-            true => Some(QueryKeyNorm::RmsOfHeads { query: head_norm("attn_q_norm")?, key: head_norm("attn_k_norm")? }),
+            true => Some(QueryKeyNorm::RmsOfHeads {
+                query: head_norm("attn_q_norm")?,
+                key: head_norm("attn_k_norm")?,
+                value: None,
+            }),
             false => None,
         };
         Ok(Layer {

@@ -1,0 +1,335 @@
+//! `EmbeddingGemma` 2, as transformers has it since 5.24 (`embedding_gemma2`): Gemma with attention to both sides whose layers are told anew what
+//! the tokens were.
+//!
+//! ```text
+//! t = sqrt(width) token[id],  x = t
+//! for each layer l:
+//!     x = x + RMS(W_o attention(RMS(W_q h), RMS(W_k h), RMS(W_v h))),   h = RMS(x)
+//!     x = x + RMS(W_down (gelu(W_gate h) * W_up h)),                    h = RMS(x)
+//!     x = s_l (x + RMS(W_out (gelu(W_in x) * RMS(W_l t / sqrt(width)))))
+//! embedding = W mean(RMS(x))
+//! ```
+//!
+//! Scores are not divided by anything. Of every six layers five attend to the tokens around a token; the last attends to all, and its heads are
+//! wider and share keys and values. transformers projects every state, which comes to the same as projecting their mean. Of the model of texts, images and sounds
+//! the part that reads text is what is loaded.
+//!
+//! GGUF has no name for this architecture that was known here; files with ours are read by Docent alone. Their tensors have the names that llama.cpp
+//! gives those of other Gemmas.
+
+use docent_kernels::{
+    Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Rotary, RotaryStyle,
+};
+
+use super::{Architecture, Loaded, Network, find, layer_and_part};
+use crate::Error;
+use crate::blocks::decoder::{self, normalised};
+use crate::blocks::{Attention, FeedForward, QueryKeyNorm, position};
+use crate::pass::Pass;
+use crate::settings::{HfConfig, Settings, Translation, Whole};
+use crate::source::HfName;
+use crate::weights::Weights;
+
+pub(crate) const ARCHITECTURE: Architecture =
+    Architecture { name: "gemma-embedding2", recognises, translate, gguf_name, load };
+
+/// Layers from one that attends to the whole sequence to the next.
+const PERIOD: usize = 6;
+
+/// Values that each layer is told of a token.
+const TOLD: &str = "embedding_length_per_layer_input";
+
+struct EmbeddingGemma2 {
+    tokens: EmbeddingTable,
+    layers: Vec<Layer>,
+    output_norm: Norm,
+}
+
+struct Layer {
+    mask: Mask,
+    rotary: Rotary,
+    attention_norm: Norm,
+    attention: Attention,
+    attention_output: Linear,
+    after_attention_norm: Norm,
+    feed_forward_norm: Norm,
+    feed_forward: FeedForward,
+    after_feed_forward_norm: Norm,
+    told: Told,
+    scale: f32,
+}
+
+/// What a layer is told of the tokens ("per-layer embeddings"), and how it takes it in.
+struct Told {
+    /// From the embeddings of the tokens.
+    projection: Linear,
+    norm: Norm,
+    gate: Linear,
+    output: Linear,
+    output_norm: Norm,
+}
+
+impl Network for EmbeddingGemma2 {
+    fn forward(&self, executor: &mut Executor, pass: &mut Pass<'_>) -> Matrix {
+        let (width, layers) = (self.tokens.columns(), self.layers.len());
+        let mut tokens = executor.matrix(pass.batch.ids().len(), width);
+        executor.embed(&[(&self.tokens, pass.batch.ids())], &mut tokens);
+        executor.scale(&mut tokens, (width as f32).sqrt());
+        let mut x = executor.matrix(tokens.rows(), width);
+        executor.copy(&tokens, &mut x);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let rows = pass.rows_of(index, layers);
+            let h = normalised(executor, &x, &layer.attention_norm);
+            let context = layer.attention.gather(executor, pass, (index, rows), &h, layer.mask, Some(&layer.rotary));
+            executor.recycle(h);
+            x = pass.keep(executor, x, rows);
+            tokens = pass.keep(executor, tokens, rows);
+            let mut branch = executor.matrix(x.rows(), width);
+            executor.linear(&context, &layer.attention_output, Epilogue::Assign, &mut branch);
+            executor.recycle(context);
+            executor.rms_norm(&mut branch, &layer.after_attention_norm);
+            executor.add(&branch, &mut x);
+
+            let h = normalised(executor, &x, &layer.feed_forward_norm);
+            layer.feed_forward.run(executor, pass.batch.task(), &h, Epilogue::Assign, &mut branch);
+            executor.recycle(h);
+            executor.rms_norm(&mut branch, &layer.after_feed_forward_norm);
+            executor.add(&branch, &mut x);
+
+            layer.told.branch(executor, &tokens, &x, &mut branch);
+            executor.add(&branch, &mut x);
+            executor.scale(&mut x, layer.scale);
+            executor.recycle(branch);
+        }
+        executor.recycle(tokens);
+        executor.rms_norm(&mut x, &self.output_norm);
+        x
+    }
+
+    fn bytes(&self) -> usize {
+        let layer = |layer: &Layer| {
+            let told = &layer.told;
+            let of_told = told.projection.bytes() + told.gate.bytes() + told.output.bytes();
+            layer.attention.bytes() + layer.attention_output.bytes() + layer.feed_forward.bytes() + of_told
+        };
+        self.layers.iter().map(layer).sum()
+    }
+}
+
+impl Told {
+    /// What is added to the states `x` for what is told of `tokens`.
+    fn branch(&self, executor: &mut Executor, tokens: &Matrix, x: &Matrix, out: &mut Matrix) {
+        let mut told = executor.matrix(x.rows(), self.projection.outputs());
+        executor.linear(tokens, &self.projection, Epilogue::Assign, &mut told);
+        executor.rms_norm(&mut told, &self.norm);
+        let mut gate = executor.matrix(x.rows(), self.gate.outputs());
+        executor.linear(x, &self.gate, Epilogue::Activate(Activation::GeluTanh), &mut gate);
+        executor.multiply(&told, &mut gate);
+        executor.recycle(told);
+        executor.linear(&gate, &self.output, Epilogue::Assign, out);
+        executor.recycle(gate);
+        executor.rms_norm(out, &self.output_norm);
+    }
+}
+
+fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
+    Ok(config.model_type()?.is_some_and(|ty| ["embedding_gemma2", "embedding_gemma2_text"].contains(&ty)))
+}
+
+fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
+    let whole = to.config;
+    if let Some(text) = whole.object("text_config")? {
+        to.config = text;
+    }
+    let translated = translate_text(to);
+    to.config = whole;
+    translated
+}
+
+/// The configuration of the part that reads text.
+fn translate_text(to: &mut Translation<'_>) -> Result<(), Error> {
+    let config = to.config;
+    to.size("context_length", &["max_position_embeddings"])?;
+    to.size("embedding_length", &["hidden_size"])?;
+    let layers = to.size("block_count", &["num_hidden_layers"])?;
+    to.size("feed_forward_length", &["intermediate_size"])?;
+    to.size("attention.head_count", &["num_attention_heads"])?;
+    to.float_or("attention.layer_norm_rms_epsilon", &["rms_norm_eps"], 1e-6)?;
+    to.size("attention.sliding_window", &["sliding_window"])?;
+    to.size(TOLD, &["hidden_size_per_layer_input"])?;
+    to.set_bool("attention.causal", "model_type", false);
+    to.float_or("rope.freq_base", &["rope_theta"], 1e6)?;
+    to.set_float("rope.freq_base_swa", "rope_parameters", 1e4);
+    position::translate_kinds(to, false)?;
+    let field = "layer_types";
+    let in_window = to.layers_in_window(layers)?;
+    let in_window = in_window.ok_or_else(|| config.error(field, "a type for each layer", "nothing"))?;
+    translate_heads(to, &in_window)?;
+    to.set_bools("attention.sliding_window_pattern", field, in_window);
+    if config.bool("attention_bias")?.unwrap_or(false) {
+        return Err(config.error("attention_bias", "false", "true"));
+    }
+    match config.string(&["hidden_activation"])?.unwrap_or("gelu_pytorch_tanh") {
+        "gelu_pytorch_tanh" => Ok(()),
+        found => Err(config.error("hidden_activation", "\"gelu_pytorch_tanh\"", format!("{found:?}"))),
+    }
+}
+
+/// The heads of layers in a window, and those of the others, which `per_layer_config` has by their numbers.
+fn translate_heads(to: &mut Translation<'_>, in_window: &[bool]) -> Result<(), Error> {
+    let config = to.config;
+    let field = "per_layer_config";
+    let (dim, shared) = (config.size(&["head_dim"])?, config.size(&["num_key_value_heads"])?);
+    let others = config.object(field)?;
+    let of_layer = |layer: usize| -> Result<[usize; 2], Error> {
+        let own = match &others {
+            Some(others) => others.object(&layer.to_string())?,
+            None => None,
+        };
+        let Some(own) = own else { return Ok([dim, shared]) };
+        let size = |name: &str, usual: usize| own.optional_size(&[name]).map(|size| size.unwrap_or(usual));
+        Ok([size("head_dim", dim)?, size("num_key_value_heads", shared)?])
+    };
+    let mut found: [Option<[usize; 2]>; 2] = [None; 2];
+    for (layer, &windowed) in in_window.iter().enumerate() {
+        let heads = of_layer(layer)?;
+        if *found[usize::from(windowed)].get_or_insert(heads) != heads {
+            return Err(config.error(field, "the same heads in all layers of a kind", format!("others in {layer}")));
+        }
+    }
+    let [whole, windowed] = found.map(|heads| heads.unwrap_or([dim, shared]));
+    for (key, size) in [
+        ("attention.key_length", whole[0]),
+        ("attention.key_length_swa", windowed[0]),
+        ("attention.head_count_kv", whole[1]),
+        ("attention.head_count_kv_swa", windowed[1]),
+    ] {
+        to.set_size(key, field, size)?;
+    }
+    Ok(())
+}
+
+fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
+    let sizes = decoder::sizes(settings, weights)?;
+    sizes.check(settings.path())?;
+    let hidden = sizes.hidden;
+    let heads = [heads(settings, sizes.heads, "")?, heads(settings, sizes.heads, "_swa")?];
+    let epsilon = settings.epsilon("attention.layer_norm_rms_epsilon")?;
+    let in_window = settings.window_layers(sizes.layers, PERIOD, Whole::Last)?;
+    let radius = settings.size("attention.sliding_window")?;
+    let masks = [Mask::Full, Mask::Window { left: radius, right: radius }];
+    let told = settings.size(TOLD)?;
+    if told == 0 || told > 1 << 16 {
+        return Err(settings.error(TOLD, "1 to 65536", told));
+    }
+    let rotary = |kind: usize, key: &str| -> Result<Rotary, Error> {
+        let dim = heads[kind].dim;
+        let frequencies = position::frequencies(settings, dim, position::base(settings, key)?)?;
+        position::rotary(settings, RotaryStyle::Halves, dim, &frequencies, sizes.positions)
+    };
+    let rotaries = [rotary(0, "rope.freq_base")?, rotary(1, "rope.freq_base_swa")?];
+    // What is told is divided by the root of the width before its norm: to a norm that is another constant under the root.
+    let told_norm = || weights.norm("per_layer_proj_norm", told, epsilon * hidden as f32);
+    let layer = |index: usize| -> Result<Layer, Error> {
+        let kind = usize::from(in_window[index]);
+        let heads = &heads[kind];
+        let name = |part: &str| format!("blk.{index}.{part}");
+        let norm = |part: &str, columns: usize| weights.norm(&name(part), columns, epsilon);
+        let of_heads = QueryKeyNorm::RmsOfHeads {
+            query: norm("attn_q_norm", heads.dim)?,
+            key: norm("attn_k_norm", heads.dim)?,
+            value: Some(weights.plain_norm(heads.dim, epsilon)?),
+        };
+        Ok(Layer {
+            mask: masks[kind],
+            rotary: rotaries[kind].clone(),
+            attention_norm: norm("attn_norm", hidden)?,
+            attention: Attention::new(weights.query_key_value(index, hidden, heads)?, heads, Some(of_heads)),
+            attention_output: weights.linear(&name("attn_output"), heads.queries().len(), hidden)?,
+            after_attention_norm: norm("post_attention_norm", hidden)?,
+            feed_forward_norm: norm("ffn_norm", hidden)?,
+            feed_forward: FeedForward::gated(weights, index, (hidden, sizes.feed_forward), Activation::GeluTanh)?,
+            after_feed_forward_norm: norm("post_ffw_norm", hidden)?,
+            told: Told {
+                projection: weights.linear_part(
+                    "per_layer_model_proj",
+                    hidden,
+                    sizes.layers * told,
+                    index * told..(index + 1) * told,
+                )?,
+                norm: told_norm()?,
+                gate: weights.linear(&name("inp_gate"), hidden, told)?,
+                output: weights.linear(&name("proj"), told, hidden)?,
+                output_norm: norm("post_norm", hidden)?,
+            },
+            scale: weights.vector(&name("layer_output_scale.weight"), 1)?[0],
+        })
+    };
+    let network = EmbeddingGemma2 {
+        tokens: weights.embedding("token_embd.weight", sizes.vocabulary, hidden)?,
+        layers: (0..sizes.layers).map(layer).collect::<Result<_, _>>()?,
+        output_norm: weights.norm("output_norm", hidden, epsilon)?,
+    };
+    Ok(Loaded::encoder(network, sizes, None))
+}
+
+/// The heads of the layers of a kind, whose keys end in `kind`. Scores are what queries and keys give.
+fn heads(settings: &Settings<'_>, count: usize, kind: &str) -> Result<Heads, Error> {
+    let key = format!("attention.key_length{kind}");
+    let dim = settings.size(&key)?;
+    if dim == 0 || dim > 1024 || dim % 2 == 1 {
+        return Err(settings.error(&key, "an even number up to 1024", dim));
+    }
+    let key = format!("attention.head_count_kv{kind}");
+    let shared = settings.size(&key)?;
+    if shared == 0 || !count.is_multiple_of(shared) {
+        return Err(settings.error(&key, format!("a divisor of the {count} heads"), shared));
+    }
+    let mut heads = Heads::new(count, dim).grouped(shared);
+    heads.scale = 1.0;
+    Ok(heads)
+}
+
+fn gguf_name(name: &str) -> HfName {
+    const TABLES: &[(&str, &str)] = &[
+        ("embed_tokens", "token_embd"),
+        ("norm", "output_norm"),
+        ("ple.per_layer_model_projection", "per_layer_model_proj"),
+        ("ple.per_layer_projection_norm", "per_layer_proj_norm"),
+        ("embedding_projection", "dense_2"),
+    ];
+    const LAYER: &[(&str, &str)] = &[
+        ("input_layernorm", "attn_norm"),
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("self_attn.q_norm", "attn_q_norm"),
+        ("self_attn.k_norm", "attn_k_norm"),
+        ("self_attn.o_proj", "attn_output"),
+        ("post_attention_layernorm", "post_attention_norm"),
+        ("pre_feedforward_layernorm", "ffn_norm"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+        ("post_feedforward_layernorm", "post_ffw_norm"),
+        ("ple_block.per_layer_input_gate", "inp_gate"),
+        ("ple_block.per_layer_projection", "proj"),
+        ("ple_block.post_per_layer_input_norm", "post_norm"),
+    ];
+    /// What sees and hears.
+    const OTHERS: [&str; 4] = ["vision_tower.", "audio_tower.", "embed_vision.", "embed_audio."];
+    let name = name.strip_prefix("model.").unwrap_or(name);
+    if OTHERS.iter().any(|part| name.starts_with(part)) {
+        return HfName::Unused;
+    }
+    let name = name.strip_prefix("language_model.").unwrap_or(name);
+    if let Some((index, "layer_scalar")) = layer_and_part(name, &["layers."]) {
+        return HfName::Gguf(format!("blk.{index}.layer_output_scale.weight"));
+    }
+    let Some(stem) = name.strip_suffix(".weight") else { return HfName::Unknown };
+    let gguf = match layer_and_part(stem, &["layers."]) {
+        Some((index, part)) => find(LAYER, part).map(|gguf| format!("blk.{index}.{gguf}.weight")),
+        None => find(TABLES, stem).map(|gguf| format!("{gguf}.weight")),
+    };
+    gguf.map_or(HfName::Unknown, HfName::Gguf)
+}
