@@ -93,6 +93,10 @@ impl Embedder {
         let way = |text: &PreparedText| (text.pooling, text.task);
         let mut ways: Vec<Vec<usize>> = Vec::new();
         for (place, text) in texts.iter().enumerate() {
+            if text.ids.is_empty() && !self.settings().description.is_table() {
+                embeddings[place] = Some(Err(Error::NoTokens { index: place }));
+                continue;
+            }
             if text.ids.is_empty() {
                 let values = if text.pooling == Pooling::None { Vec::new() } else { self.engine().embed_nothing() };
                 embeddings[place] = Some(self.finish(place, values, text));

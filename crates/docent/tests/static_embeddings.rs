@@ -66,7 +66,7 @@ fn embeddings_are_those_of_the_libraries_that_saved_them() {
 
 #[test]
 fn files_give_what_the_directories_do() {
-    for name in ["model2vec", "static-embedding", "static-embedding-dense"] {
+    for name in ["model2vec", "super-tokens", "static-embedding", "static-embedding-dense"] {
         let folder = tempfile::tempdir().unwrap();
         let file = converted(&model(name), OutputType::F32, folder.path());
         let embedder = open(&file, 1);
@@ -111,6 +111,48 @@ fn a_text_without_tokens_is_zeros() {
     assert!(error.to_string().contains("no tokens"), "{error}");
 }
 
+/// Puts one text in the place of another of the same length.
+fn replace_in(file: &'static str, from: &'static str, to: &'static str) -> impl Fn(&Path) {
+    move |folder| {
+        let path = folder.join(file);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let place = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+        bytes[place..place + to.len()].copy_from_slice(to.as_bytes());
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn settings_of_transformers_beside_a_table_are_not_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(&model("static-embedding"), folder.path());
+    let settings = json!({"max_seq_length": 3, "do_lower_case": true});
+    std::fs::write(folder.path().join("sentence_bert_config.json"), settings.to_string()).unwrap();
+    std::fs::write(folder.path().join("tokenizer_config.json"), json!({"model_max_length": 4}).to_string()).unwrap();
+    check(&open(folder.path(), 1), "static-embedding", 1e-6);
+}
+
+#[test]
+fn transformers_in_a_folder_of_their_own_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("0_Transformer");
+    std::fs::create_dir(&inner).unwrap();
+    copy_folder(&fixture("bert-tiny"), &inner);
+    for name in ["modules.json", "1_Pooling"] {
+        std::fs::rename(inner.join(name), folder.path().join(name)).unwrap();
+    }
+    let path = folder.path().join("modules.json");
+    let mut modules: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    modules[0]["path"] = json!("0_Transformer");
+    std::fs::write(path, modules.to_string()).unwrap();
+    let (whole, nested) = (open(&fixture("bert-tiny"), 1), open(folder.path(), 1));
+    assert_eq!(whole.settings().max_length, nested.settings().max_length);
+    let texts = ["the old river", "a hall"];
+    let embed = |embedder: &Embedder| embedder.embed_with(&texts, &raw()).unwrap().iter().map(bits).collect::<Vec<_>>();
+    assert_eq!(embed(&whole), embed(&nested));
+    assert_eq!(embed(&whole), embed(&open(&converted(folder.path(), OutputType::F32, folder.path()), 1)));
+}
+
 #[test]
 fn what_cannot_be_read_is_named() {
     let refused = |name: &str, change: &dyn Fn(&Path)| -> String {
@@ -138,6 +180,33 @@ fn what_cannot_be_read_is_named() {
         std::fs::copy(bert, folder.join("model.safetensors")).unwrap();
     });
     assert!(error.contains("tensor `embedding.weight` is missing"), "{error}");
+    let cut = |key: &str, value: Value| {
+        let mut truncation = json!({"max_length": 20, "direction": "Right"});
+        truncation[key] = value;
+        set("tokenizer.json", "truncation", truncation)
+    };
+    let error = refused("static-embedding", &cut("direction", json!("Left")));
+    assert!(error.contains("truncation.direction of the tokenizer: expected \"Right\", found \"Left\""), "{error}");
+    let error = refused("static-embedding", &cut("max_length", json!(0)));
+    assert!(error.contains("truncation.max_length of the tokenizer: expected at least 1, found 0"), "{error}");
+    let error = refused("super-tokens", &replace_in("model.safetensors", "\"I8\"", "\"U8\""));
+    assert!(error.contains("type of the table: expected I8 or floats, found U8"), "{error}");
+    let error = refused("shared-rows", &|folder| {
+        let path = folder.join("model.safetensors");
+        let mut file = std::fs::read(&path).unwrap();
+        let header = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+        let tensors: Value = serde_json::from_slice(&file[8..header]).unwrap();
+        let start = tensors["mapping"]["data_offsets"][0].as_u64().unwrap() as usize;
+        // As I32 and as I64.
+        file[header + start] = 30;
+        std::fs::write(path, file).unwrap();
+    });
+    assert!(error.contains("token_embd.rows: expected rows below 30, found 30"), "{error}");
+    let error = refused("static-embedding", &|folder| {
+        let modules = json!([{"path": "", "type": "StaticEmbedding"}, {"path": "1_Pooling", "type": "Pooling"}]);
+        std::fs::write(folder.join("modules.json"), modules.to_string()).unwrap();
+    });
+    assert!(error.contains("expected Transformer or StaticEmbedding first, then Pooling"), "{error}");
     // Tokens that share rows have no place in a GGUF file.
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.gguf");

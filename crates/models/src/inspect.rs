@@ -149,15 +149,15 @@ fn length(path: &Path) -> u64 {
 
 fn inspect_directory(path: &Path) -> Result<Inspection, Error> {
     // Prompts, lengths and modules that make no sense are for the loader to complain about.
-    let repository = Repository::read(path).ok();
+    let repository = Repository::read(path);
     let folder = repository.as_ref().map_or(path, |repository| &repository.folder);
     let directory = Directory::new(folder);
     let config: Map<String, serde_json::Value> = match &repository {
-        Some(repository) => repository.config().fields.clone(),
-        None => directory.json("config.json")?.ok_or_else(|| Error::NotAModel {
-            path: path.to_owned(),
-            found: "a directory without config.json".to_owned(),
-        })?,
+        Ok(repository) => repository.config().fields.clone(),
+        Err(_) => match directory.json("config.json")? {
+            Some(config) => config,
+            None => return Err(repository.err().expect("matched just above")),
+        },
     };
     let number = |names: &[&str]| names.iter().find_map(|&name| config.get(name)?.as_u64());
     let named = config.get("model_type").and_then(serde_json::Value::as_str);
@@ -165,7 +165,7 @@ fn inspect_directory(path: &Path) -> Result<Inspection, Error> {
         Ok(files) => (Some(files), None),
         Err(error) => (None, Some(error)),
     };
-    let pooling = repository.as_ref().and_then(|repository| repository.modules.pooling);
+    let pooling = repository.as_ref().ok().and_then(|repository| repository.modules.pooling);
     Ok(Inspection {
         path: path.to_owned(),
         format: Format::Safetensors,

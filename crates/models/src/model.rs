@@ -6,7 +6,7 @@ use std::path::Path;
 
 use docent_gguf::Gguf;
 use docent_kernels::{Epilogue, Executor, Linear, Matrix, Pooling, Rows, ThreadPool};
-use docent_tokenizer::Tokenizer;
+use docent_tokenizer::{Tokenizer, TruncationSide};
 
 use crate::arch::static_embedding::SKIPS_UNKNOWN;
 use crate::arch::{self, Loaded, Network};
@@ -210,8 +210,8 @@ impl Model {
             name.clone_into(&mut description.name);
         }
         description.pooling = pooling;
-        if let Some(length) = truncation(&settings, &tokenizer)?.filter(|&length| length > 0 && description.is_table())
-        {
+        if description.is_table() {
+            let length = truncation(&settings, &tokenizer)?.unwrap_or(usize::MAX);
             description.max_length = length.min(description.positions);
         }
         description.add_prompts_of_tasks(&source);
@@ -551,7 +551,14 @@ fn skipped_token(settings: &Settings<'_>, tokenizer: &Tokenizer) -> Result<Optio
 /// its own.
 fn truncation(settings: &Settings<'_>, tokenizer: &Tokenizer) -> Result<Option<usize>, Error> {
     let limited = settings.bool(SKIPS_UNKNOWN)?.unwrap_or(false);
-    Ok(tokenizer.truncation().filter(|_| !limited))
+    let refused = |field: &str, expected: &str, found: &str| {
+        Err(Error::config(settings.path(), format!("truncation.{field} of the tokenizer"), expected, found))
+    };
+    match tokenizer.truncation().filter(|_| !limited) {
+        Some((0, _)) => refused("max_length", "at least 1", "0"),
+        Some((_, TruncationSide::Left)) => refused("direction", "\"Right\"", "\"Left\""),
+        found => Ok(found.map(|(length, _)| length)),
+    }
 }
 
 fn unsupported(path: &Path, found: &str) -> Error {

@@ -139,9 +139,9 @@ impl SentenceTransformers {
         let mut layers = Vec::new();
         if let Some(modules) = directory.json::<Vec<Module>>("modules.json")? {
             settings.normalize = Some(false);
-            for Module { path, ty } in modules {
+            for (index, Module { path, ty }) in modules.into_iter().enumerate() {
                 match ty.rsplit('.').next().unwrap_or(&ty) {
-                    kind @ ("Transformer" | "StaticEmbedding") => {
+                    kind @ ("Transformer" | "StaticEmbedding") if index == 0 => {
                         check_folder(directory, &path)?;
                         settings.is_table = kind == "StaticEmbedding";
                         // The mean of its rows is all that is made of a text.
@@ -149,7 +149,7 @@ impl SentenceTransformers {
                         settings.folder = if path == "." { String::new() } else { path };
                     }
                     "Normalize" => settings.normalize = Some(true),
-                    "Pooling" => settings.pooling = Some(read_pooling(directory, &path)?),
+                    "Pooling" if !settings.is_table => settings.pooling = Some(read_pooling(directory, &path)?),
                     "LogitScore" => settings.answers = Some(read_logit_score(directory, &path)?),
                     "Dense" | "LayerNorm"
                         if settings.pooling.is_none() || settings.normalize == Some(true) || settings.to_bytes =>
@@ -163,11 +163,14 @@ impl SentenceTransformers {
                         layers.push((Layer::LayerNorm, path));
                     }
                     // Of a module of the publisher's own: <https://huggingface.co/perplexity-ai>, `st_quantize.py`, its default.
-                    "FlexibleQuantizer" if settings.pooling.is_some() => settings.to_bytes = true,
+                    "FlexibleQuantizer"
+                        if settings.pooling.is_some() && settings.normalize == Some(false) && !settings.to_bytes =>
+                    {
+                        settings.to_bytes = true;
+                    }
                     kind => {
                         let file = directory.file("modules.json");
-                        let expected =
-                            "Transformer, StaticEmbedding, Pooling, Dense, LayerNorm, Normalize or LogitScore";
+                        let expected = "Transformer or StaticEmbedding first, then Pooling, Dense, LayerNorm, Normalize or FlexibleQuantizer, or LogitScore";
                         return Err(Error::config(file, "type", expected, format!("{kind:?}")));
                     }
                 }

@@ -442,17 +442,34 @@ fn of_own_class(changes: &[(&str, Json)]) -> TempDir {
 fn classes_of_publishers_that_see_both_sides_are_read_where_the_configuration_says_all() {
     let reference = Reference::of("decoders/qwen3-both-sides");
     let mut executor = Executor::inline(Isa::best());
-    let perplexity = of_own_class(&[("model_type", json!("bidirectional_pplx_qwen3"))]);
+    let pplx = json!("bidirectional_pplx_qwen3");
+    let perplexity = of_own_class(&[("model_type", pplx.clone()), ("architectures", json!(["PPLXQwen3Model"]))]);
     for model in [open(perplexity.path()), converted_from(perplexity.path(), OutputType::F32)] {
         check(&model, &reference, &mut executor, "pplx-embed");
         assert_eq!(model.description().architecture, "qwen3");
     }
+    // One that says nothing of its class and of sides is the same.
+    let folder = edited("decoders/qwen3-both-sides", "config.json", |config| {
+        ["is_causal", "architectures"].iter().for_each(|key| drop(config.as_object_mut().unwrap().remove(*key)));
+        config["model_type"] = json!("bidirectional_pplx_qwen3");
+    });
+    check(&open(folder.path()), &reference, &mut executor, "pplx-embed without a class");
     // A class of transformers does not heed the setting, and one of another publisher may do anything.
     let refusal = |changes: &[(&str, Json)]| {
         let folder = of_own_class(changes);
         Model::open(folder.path(), &ThreadPool::new(1)).unwrap_err().to_string()
     };
     assert!(refusal(&[]).contains("architectures: expected Qwen3Model"));
+    let contextual = json!(["PPLXQwen3ContextualModel"]);
+    assert!(
+        refusal(&[("model_type", pplx.clone()), ("architectures", contextual)])
+            .contains("expected PPLXQwen3Model, found")
+    );
+    let one_side = [("model_type", pplx), ("architectures", Json::Null), ("use_bidirectional_attention", json!(false))];
+    assert!(refusal(&one_side).contains("use_bidirectional_attention: expected true, found false"));
+    let qwen2 = [("model_type", json!("qwen2")), ("num_labels", json!(5))];
+    assert!(refusal(&qwen2).contains("architectures: expected Qwen2Model"));
+    assert!(refusal(&[("num_labels", json!(5))]).contains("dense_2.weight"));
     assert!(
         refusal(&[("num_labels", json!(5)), ("use_bidirectional_attention", json!(false))]).contains("architectures")
     );
@@ -495,6 +512,10 @@ fn a_matrix_after_the_last_norm_projects_embeddings() {
     let folder = of_own_class(&[("num_labels", json!(3))]);
     let matrix: Vec<f32> = (0..3 * 32).map(|place| ((place * 7 % 11) as f32 - 5.0) / 8.0).collect();
     add_tensor(folder.path(), "linear.weight", [3, 32], &matrix);
+    let other = of_own_class(&[("num_labels", json!(4))]);
+    add_tensor(other.path(), "linear.weight", [3, 32], &matrix);
+    let error = Model::open(other.path(), &ThreadPool::new(1)).unwrap_err().to_string();
+    assert!(error.contains("num_labels: expected 3, the outputs of dense_2.weight, found 4"), "{error}");
     for model in [open(folder.path()), converted_from(folder.path(), OutputType::F32)] {
         assert_eq!((model.description().embedding_size, model.description().unused_tensors.len()), (3, 0));
         let mut executor = Executor::inline(Isa::best());
@@ -512,10 +533,17 @@ fn a_matrix_after_the_last_norm_projects_embeddings() {
 #[test]
 fn embeddings_are_rounded_to_bytes_where_the_modules_say() {
     let reference = Reference::of("decoders/qwen3-both-sides");
-    let folder = edited("decoders/qwen3-both-sides", "modules.json", |modules| {
-        let quantizer = json!({"idx": 2, "name": "2", "path": "", "type": "st_quantize.FlexibleQuantizer", "kwargs": ["quantization"]});
-        modules.as_array_mut().unwrap().push(quantizer);
-    });
+    let with = |kinds: &[&str]| {
+        edited("decoders/qwen3-both-sides", "modules.json", |modules| {
+            let module = |kind: &&str| json!({"path": "", "type": format!("st_quantize.{kind}")});
+            modules.as_array_mut().unwrap().extend(kinds.iter().map(module));
+        })
+    };
+    let folder = with(&["FlexibleQuantizer"]);
+    for kinds in [["Normalize", "FlexibleQuantizer"], ["FlexibleQuantizer", "FlexibleQuantizer"]] {
+        let error = Model::open(with(&kinds).path(), &ThreadPool::new(1)).unwrap_err().to_string();
+        assert!(error.ends_with("found \"FlexibleQuantizer\""), "{error}");
+    }
     for model in [open(folder.path()), converted_from(folder.path(), OutputType::F32)] {
         let mut executor = Executor::inline(Isa::best());
         for case in &reference.cases {
@@ -526,4 +554,22 @@ fn embeddings_are_rounded_to_bytes_where_the_modules_say() {
             }
         }
     }
+}
+
+#[test]
+fn gemma_that_is_told_otherwise_is_refused() {
+    let refusal = |changes: &[(&str, Json)]| {
+        let folder = edited("decoders/gemma-causal", "config.json", |config| {
+            changes.iter().for_each(|(key, value)| config[*key] = value.clone());
+        });
+        Model::open(folder.path(), &ThreadPool::new(1)).unwrap_err().to_string()
+    };
+    assert!(
+        refusal(&[("is_causal", json!(false))]).contains("is_causal: expected true, or use_bidirectional_attention")
+    );
+    let own = json!(["BidirectionalGemma"]);
+    assert!(refusal(&[("architectures", own)]).contains("expected Gemma3TextModel or Gemma3ForCausalLM, found"));
+    assert!(
+        refusal(&[("rope_scaling", json!({"rope_type": "linear", "factor": -1.0}))]).contains("rope_scaling.factor")
+    );
 }

@@ -73,7 +73,7 @@ pub(crate) struct Parts {
     pub(crate) special: Vec<u32>,
     pub(crate) model_max_length: Option<usize>,
     /// Where a `tokenizer.json` would have texts cut.
-    pub(crate) truncation: Option<usize>,
+    pub(crate) truncation: Option<(usize, TruncationSide)>,
 }
 
 /// What turns a text into ids.
@@ -321,10 +321,10 @@ impl Tokenizer {
         self.parts.unknown
     }
 
-    /// The length that the `truncation` of a `tokenizer.json` cuts texts to. Encoding does not heed it: it is a setting of a program, which was in use
+    /// The length that the `truncation` of a `tokenizer.json` cuts texts to, and where. Encoding does not heed it: it is a setting of a program, which was in use
     /// when the file was saved. Of models whose library runs the file as it is, it is a setting of the model.
     #[must_use]
-    pub fn truncation(&self) -> Option<usize> {
+    pub fn truncation(&self) -> Option<(usize, TruncationSide)> {
         self.parts.truncation
     }
 

@@ -91,7 +91,7 @@ impl Remote<'_> {
         }
         let commit = self.cache.commit(repo, commit).ok_or_else(|| Error::NoModelFile { repo: repo.to_owned() })?;
         let folder = self.cache.snapshot(repo, &commit);
-        let known = repo::FOLDER_FILES.iter().map(|&f| f.to_owned()).chain(repo::module_configs(&folder));
+        let known = repo::FOLDER_FILES.iter().map(|&f| f.to_owned()).chain(repo::module_files(&folder));
         for file in known.filter(|file| !files.contains(file.as_str())) {
             self.cache.mark_absent(repo, &commit, &file)?;
         }
@@ -194,7 +194,7 @@ pub(super) fn cached_folder(cache: &HubCache, repo: &str, revision: &str) -> Opt
 /// Checks the weights of a folder and the small files beside them.
 pub(super) fn verify_weights(cache: &HubCache, folder: &Path) -> Result<(), Error> {
     let small =
-        repo::FOLDER_FILES.iter().chain(&repo::PIECES).map(|&file| file.to_owned()).chain(repo::module_configs(folder));
+        repo::FOLDER_FILES.iter().chain(&repo::PIECES).map(|&file| file.to_owned()).chain(repo::module_files(folder));
     let small = small.map(|file| folder.join(file)).filter(|path| path.is_file());
     small.chain(repo::weight_files(folder).unwrap_or_default()).try_for_each(|path| cache.verify(&path))
 }

@@ -10,7 +10,7 @@ use super::names::check_relative;
 
 /// Files of a safetensors folder that change what the model computes, or how its text is cut. A repository need not have
 /// them all.
-pub(super) const FOLDER_FILES: [&str; 16] = [
+pub(super) const FOLDER_FILES: [&str; 15] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -22,7 +22,6 @@ pub(super) const FOLDER_FILES: [&str; 16] = [
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
-    TABLE_TOKENIZER,
     "1_Pooling/config.json",
     "generation_config.json",
     "chat_template.jinja",
@@ -70,7 +69,7 @@ pub(super) fn folder_files(files: &BTreeSet<&str>) -> Option<Vec<String>> {
         let shards = files.iter().copied().filter(|f| f.starts_with("model-") && f.ends_with(".safetensors"));
         std::iter::once(WEIGHTS_INDEX).chain(shards).collect()
     } else if files.contains(TABLE) {
-        vec![TABLE]
+        Vec::new()
     } else {
         return None;
     };
@@ -78,12 +77,11 @@ pub(super) fn folder_files(files: &BTreeSet<&str>) -> Option<Vec<String>> {
         return None;
     }
     let pieces = if TOKENIZERS.iter().any(|f| files.contains(f)) { &[][..] } else { &PIECES[..] };
-    let known = FOLDER_FILES.iter().chain(pieces).copied().filter(|f| files.contains(f));
+    let known = FOLDER_FILES.iter().chain(pieces).chain(&[TABLE_TOKENIZER]).copied().filter(|f| files.contains(f));
     // Further modules of a sentence-transformers model: 2_Dense/config.json, 2_Dense/model.safetensors. Adapters, a folder each. Named templates.
     let modules = files.iter().copied().filter(|f| {
         let numbered = f.starts_with(|c: char| c.is_ascii_digit());
         match f.split_once('/') {
-            _ if *f == TABLE => false,
             Some((_, "config.json" | WEIGHTS)) => numbered && *f != "1_Pooling/config.json",
             Some((_, "adapter_config.json" | "adapter_model.safetensors")) => true,
             Some(("additional_chat_templates", _)) => true,
@@ -118,7 +116,7 @@ pub(super) fn completeness(folder: &Path, is_absent: impl Fn(&str) -> bool) -> C
         return Completeness::Unusable;
     }
     let known =
-        FOLDER_FILES.iter().map(|&f| f.to_owned()).chain(module_configs(folder)).all(|f| has(&f) || is_absent(&f));
+        FOLDER_FILES.iter().map(|&f| f.to_owned()).chain(module_files(folder)).all(|f| has(&f) || is_absent(&f));
     if known { Completeness::Complete } else { Completeness::Usable }
 }
 
@@ -128,8 +126,10 @@ pub(super) fn weight_files(folder: &Path) -> Option<Vec<PathBuf>> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    if let Some(single) = [WEIGHTS, TABLE].map(|file| folder.join(file)).into_iter().find(|path| path.is_file()) {
-        return Some(vec![single]);
+    let single = [WEIGHTS, TABLE].map(|file| folder.join(file));
+    let single: Vec<PathBuf> = single.into_iter().filter(|path| path.is_file()).collect();
+    if !single.is_empty() {
+        return Some(single);
     }
     let index: Index = serde_json::from_slice(&read_small(&folder.join(WEIGHTS_INDEX))?).ok()?;
     let names: BTreeSet<&String> = index.weight_map.values().collect();
@@ -138,8 +138,9 @@ pub(super) fn weight_files(folder: &Path) -> Option<Vec<PathBuf>> {
     (sound && paths.iter().all(|path| path.is_file())).then_some(paths)
 }
 
-/// The configuration files that `modules.json` of a folder leads to.
-pub(super) fn module_configs(folder: &Path) -> Vec<String> {
+/// The files beyond those of [`FOLDER_FILES`] that `modules.json` of a folder leads to: a configuration for each module, of a table of token
+/// vectors its tokenizer and weights.
+pub(super) fn module_files(folder: &Path) -> Vec<String> {
     #[derive(Deserialize)]
     struct Module {
         #[serde(default)]
@@ -148,7 +149,11 @@ pub(super) fn module_configs(folder: &Path) -> Vec<String> {
     let modules =
         read_small(&folder.join("modules.json")).and_then(|bytes| serde_json::from_slice::<Vec<Module>>(&bytes).ok());
     let paths = modules.unwrap_or_default().into_iter().map(|module| module.path);
-    paths.filter(|path| check_relative(path).is_ok()).map(|path| format!("{path}/config.json")).collect()
+    let files = |path: String| {
+        let is_table = TABLE.strip_suffix(WEIGHTS).and_then(|folder| folder.strip_suffix('/')) == Some(path.as_str());
+        if is_table { vec![TABLE_TOKENIZER.to_owned(), TABLE.to_owned()] } else { vec![format!("{path}/config.json")] }
+    };
+    paths.filter(|path| check_relative(path).is_ok()).flat_map(files).collect()
 }
 
 /// Reads a JSON file of at most 64 MiB (the index of a large model has some megabytes).
@@ -288,6 +293,20 @@ mod tests {
 
     #[test]
     fn a_table_of_token_vectors_needs_no_configuration() {
+        // Weights that another library reads may lie beside those that modules.json names.
+        let both =
+            BTreeSet::from(["config.json", "modules.json", "vocab.txt", "model.safetensors", TABLE_TOKENIZER, TABLE]);
+        let wanted = folder_files(&both).unwrap();
+        assert_eq!(wanted.len(), both.len(), "{wanted:?}");
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        std::fs::create_dir(dir.path().join("0_StaticEmbedding")).unwrap();
+        both.iter().filter(|name| **name != TABLE).for_each(|name| put(name, "x"));
+        put("modules.json", r#"[{"path": "0_StaticEmbedding"}]"#);
+        let state = || completeness(dir.path(), |file| !both.contains(file));
+        assert_eq!(state(), Completeness::Usable);
+        put(TABLE, "x");
+        assert_eq!(state(), Completeness::Complete);
         for expected in
             [["modules.json", TABLE_TOKENIZER, TABLE], ["tokenizer.json", "modules.json", "model.safetensors"]]
         {

@@ -36,6 +36,7 @@ fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
 
 fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     decoder::translate(to, None)?;
+    to.float_or("attention.layer_norm_rms_epsilon", &["rms_norm_eps"], 1e-5)?;
     to.set_bool("attention.causal", "model_type", false);
     for field in ["attention_bias", "mlp_bias"] {
         if to.config.bool(field)?.unwrap_or(false) {

@@ -48,6 +48,9 @@ pub(crate) const DECODER: Architecture = Architecture {
 /// Layers from one that attends to the whole sequence to the next.
 const PERIOD: usize = 6;
 
+/// Layers of the 27B model.
+const LARGEST: usize = 62;
+
 struct Gemma {
     tokens: EmbeddingTable,
     layers: Vec<Layer>,
@@ -111,9 +114,7 @@ impl Network for Gemma {
 
     fn expand(&mut self, threads: &ThreadPool) {
         for layer in &mut self.layers {
-            layer.attention.projection.expand(threads);
-            layer.attention_output.expand(threads);
-            layer.feed_forward.expand(threads);
+            decoder::expand((&mut layer.attention, &mut layer.attention_output, &mut layer.feed_forward), threads);
         }
     }
 }
@@ -128,6 +129,11 @@ fn sees_both_sides(config: &HfConfig<'_>) -> Result<bool, Error> {
 
 fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     let config = to.config;
+    decoder::check_class(&config)?;
+    // transformers heeds it since version 5; no published model says so.
+    if config.bool("is_causal")? == Some(false) && !sees_both_sides(&config)? {
+        return Err(config.error("is_causal", "true, or use_bidirectional_attention", "false"));
+    }
     to.size("context_length", &["max_position_embeddings"])?;
     to.size("embedding_length", &["hidden_size"])?;
     let layers = to.size("block_count", &["num_hidden_layers"])?;
@@ -184,8 +190,16 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>, causal: bool) -> Result<
     sizes.check(settings.path())?;
     let hidden = sizes.hidden;
     let mut heads = decoder::heads(settings, &sizes)?;
-    if let Some(scale) = settings.float("attention.scale")?.filter(|&scale| scale != 0.0) {
-        heads.scale = scale as f32;
+    if let Some(found) = settings.bool("attention.causal")?.filter(|&found| found != causal) {
+        return Err(settings.error("attention.causal", causal.to_string(), found));
+    }
+    match settings.float("attention.scale")?.filter(|&scale| scale != 0.0) {
+        Some(scale) => heads.scale = scale as f32,
+        // GGUF files of the largest model do not say it: its scores are divided by the root of the width over the heads.
+        None if causal && sizes.layers == LARGEST => {
+            heads.scale = 1.0 / (hidden as f32 / sizes.heads as f32).sqrt();
+        }
+        None => {}
     }
     let epsilon = settings.epsilon("attention.layer_norm_rms_epsilon")?;
     let in_window = settings.window_layers(sizes.layers, PERIOD, Whole::Last)?;

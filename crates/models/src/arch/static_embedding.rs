@@ -70,6 +70,9 @@ pub(crate) fn configure(
     let Some(table) = HF_TABLES.iter().find_map(|name| shape(name)) else {
         return Err(Error::MissingTensor { path: weights, name: HF_TABLES[0].to_owned(), expected: vec![0, 0] });
     };
+    if let Some(dtype) = tensors.unsigned(HF_TABLES.iter().copied()) {
+        return Err(Error::config(weights, "type of the table", "I8 or floats", dtype));
+    }
     let &[rows, columns] = &table[..] else {
         let (name, expected) = (HF_TABLES[0].to_owned(), vec![0, 0]);
         return Err(Error::Shape { path: weights, name, expected, found: table });
@@ -90,6 +93,8 @@ pub(crate) fn configure(
         modules.normalize = modules.normalize.or(config.bool("normalize")?);
     }
     (modules.is_table, modules.pooling) = (true, Some(Pooling::Mean));
+    // Settings of a transformer, which may have been left beside the table it became.
+    (modules.max_seq_length, modules.do_lower_case) = (None, false);
     Ok(Some(Config { path: file, fields }))
 }
 
@@ -124,6 +129,8 @@ struct Table {
     rows: Option<Vec<u32>>,
     /// What the row of each token is multiplied by.
     scales: Option<Vec<f32>>,
+    /// What all this takes beside the file, where most tables stay.
+    bytes: usize,
 }
 
 impl Network for Table {
@@ -144,10 +151,8 @@ impl Network for Table {
         pass.keep(executor, x, pass.rows)
     }
 
-    /// The table stays in the file.
     fn bytes(&self) -> usize {
-        let numbers = self.rows.as_ref().map_or(0, Vec::len) + self.scales.as_ref().map_or(0, Vec::len);
-        numbers * size_of::<u32>()
+        self.bytes
     }
 }
 
@@ -155,21 +160,24 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
     let hidden = settings.size("embedding_length")?;
     let positions = settings.size("context_length")?;
     let stored = weights.rows(TABLE, hidden)?;
-    let vectors = weights.embedding_of_any_number(TABLE, stored, hidden)?;
     let rows = weights.row_numbers(ROWS, stored)?;
     let vocabulary = rows.as_ref().map_or(stored, Vec::len);
-    let scales = weights.doubles_if_present(SCALES, vocabulary)?;
-    let scales = scales.map(|scales| scales.into_iter().map(|scale| scale as f32).collect());
     let limits = [
         ("embedding_length", hidden, 1 << 16),
         ("context_length", positions, most_tokens(hidden)),
-        (TABLE, vocabulary, 1 << 21),
+        ("the rows of its table", stored, 1 << 21),
+        ("the tokens of its table", vocabulary, 1 << 21),
     ];
     if let Some((key, found, limit)) = limits.into_iter().find(|&(_, found, limit)| found == 0 || found > limit) {
         return Err(settings.error(key, format!("1 to {limit}"), found));
     }
+    let (vectors, bytes) = weights.embedding_of_any_number(TABLE, stored, hidden)?;
+    let scales = weights.doubles_if_present(SCALES, vocabulary)?;
+    let scales: Option<Vec<f32>> = scales.map(|scales| scales.into_iter().map(|scale| scale as f32).collect());
+    let numbers = rows.as_ref().map_or(0, Vec::len) + scales.as_ref().map_or(0, Vec::len);
+    let bytes = bytes + numbers * size_of::<u32>();
     let sizes = Sizes { layers: 0, hidden, heads: 0, feed_forward: 0, vocabulary, positions };
-    Ok(Loaded::encoder(Table { vectors, rows, scales }, sizes, None))
+    Ok(Loaded::encoder(Table { vectors, rows, scales, bytes }, sizes, None))
 }
 
 /// What sentence-transformers and model2vec call the table.

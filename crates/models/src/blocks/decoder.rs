@@ -17,7 +17,7 @@ use crate::Error;
 use crate::arch::{Loaded, Network, Sizes, renamed};
 use crate::head::{Head, Scorer};
 use crate::pass::Pass;
-use crate::settings::{HfConfig, Settings, Translation};
+use crate::settings::{HfConfig, Settings, Translation, Unwritten};
 use crate::source::HfName;
 use crate::weights::Weights;
 
@@ -75,11 +75,19 @@ impl Network for Decoder {
 
     fn expand(&mut self, threads: &ThreadPool) {
         for layer in &mut self.layers {
-            layer.attention.projection.expand(threads);
-            layer.attention_output.expand(threads);
-            layer.feed_forward.expand(threads);
+            expand((&mut layer.attention, &mut layer.attention_output, &mut layer.feed_forward), threads);
         }
     }
+}
+
+/// Expands the weights of a layer that were left in the file's blocks.
+pub(crate) fn expand(
+    (attention, output, feed_forward): (&mut Attention, &mut Linear, &mut FeedForward),
+    threads: &ThreadPool,
+) {
+    attention.projection.expand(threads);
+    output.expand(threads);
+    feed_forward.expand(threads);
 }
 
 /// A normalised copy.
@@ -118,7 +126,14 @@ pub(crate) fn translate(to: &mut Translation<'_>, windows: Option<bool>) -> Resu
         to.set_bool("attention.causal", field, causal);
     }
     if own_class(&to.config)? {
+        if to.config.bool(BOTH_SIDES)? == Some(false) {
+            return Err(to.config.error(BOTH_SIDES, "true", "false"));
+        }
         to.set_bool("attention.causal", BOTH_SIDES, false);
+        if to.config.model_type()? != Some(PPLX) {
+            to.size(PROJECTED, &["num_labels"])?;
+            to.leave_unwritten(PROJECTED, Unwritten::Implied);
+        }
     }
     Ok(())
 }
@@ -126,11 +141,17 @@ pub(crate) fn translate(to: &mut Translation<'_>, windows: Option<bool>) -> Resu
 /// What publishers' own classes call it when every token sees all others; classes of transformers do not heed it.
 const BOTH_SIDES: &str = "use_bidirectional_attention";
 
-/// Whether the checkpoint is of a class of its publisher's own code of which the configuration says all: attention to both sides, and
-/// perhaps a matrix after the last norm (voyage-4-nano), of as many outputs as there are "labels".
+/// How many values the matrix after the last norm must give, in the settings of a directory that says so.
+pub(crate) const PROJECTED: &str = "projected_to";
+
+/// Whether the checkpoint is of a class of its publisher's own code of which the configuration says all that differs from Qwen3: attention to both
+/// sides (pplx-embed), and a matrix after the last norm (voyage-4-nano), of as many outputs as there are "labels".
 fn own_class(config: &HfConfig<'_>) -> Result<bool, Error> {
-    let ours = config.has("auto_map") && config.bool(BOTH_SIDES)? == Some(true);
-    Ok(ours && (config.model_type()? == Some(PPLX) || config.has("num_labels")))
+    if config.model_type()? == Some(PPLX) {
+        return Ok(true);
+    }
+    let qwen3 = config.model_type()? == Some("qwen3");
+    Ok(qwen3 && config.has("auto_map") && config.bool(BOTH_SIDES)? == Some(true) && config.has("num_labels"))
 }
 
 /// The models of NVIDIA: Llama that sees both sides.
@@ -141,22 +162,23 @@ pub(crate) const PPLX: &str = "bidirectional_pplx_qwen3";
 
 /// That the checkpoint is of a class of transformers. Classes of a publisher's own code keep the configuration of these models and compute
 /// something else with it: attention to both sides, lists of documents at once.
-fn check_class(config: &HfConfig<'_>) -> Result<(), Error> {
-    let stem = match config.model_type()? {
-        Some("llama") => "Llama",
-        Some(NEMOTRON) => "LlamaBidirectional",
-        Some("mistral") => "Mistral",
-        Some("qwen2") => "Qwen2",
-        Some("eurobert") => "EuroBert",
-        _ => "Qwen3",
+pub(crate) fn check_class(config: &HfConfig<'_>) -> Result<(), Error> {
+    const LANGUAGE_MODEL: [&str; 3] = ["Model", "ForCausalLM", "ForSequenceClassification"];
+    let (stem, ends): (&str, &[&str]) = match config.model_type()? {
+        Some("llama") => ("Llama", &LANGUAGE_MODEL),
+        Some("mistral") => ("Mistral", &LANGUAGE_MODEL),
+        Some("qwen2") => ("Qwen2", &LANGUAGE_MODEL),
+        Some("gemma3_text") => ("Gemma3", &["TextModel", "ForCausalLM"]),
+        Some("eurobert") => ("EuroBert", &["Model", "ForMaskedLM", "ForSequenceClassification"]),
+        // The prompt and the temperature of its reranker stand in its code alone, as what its models of contexts do with lists of texts.
+        Some(NEMOTRON) => ("LlamaBidirectional", &["Model"]),
+        Some(PPLX) => ("PPLXQwen3", &["Model"]),
+        _ if own_class(config)? => return Ok(()),
+        _ => ("Qwen3", &LANGUAGE_MODEL),
     };
-    let language = if stem == "EuroBert" { "ForMaskedLM" } else { "ForCausalLM" };
-    // The classifier of the latter's class has a prompt and a temperature that its code alone knows.
-    let ends: &[&str] =
-        if stem == "LlamaBidirectional" { &["Model"] } else { &["Model", language, "ForSequenceClassification"] };
     let known: Vec<String> = ends.iter().map(|end| format!("{stem}{end}")).collect();
     match config.classes()?.first() {
-        Some(class) if !own_class(config)? && !known.iter().any(|known| known == class) => {
+        Some(class) if !known.iter().any(|known| known == class) => {
             Err(config.error("architectures", &known.join(" or "), class))
         }
         _ => Ok(()),

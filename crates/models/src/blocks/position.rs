@@ -143,7 +143,7 @@ pub(crate) fn translate_linear(
             let factor = scaling.float(&["factor"])?;
             let factor = factor.ok_or_else(|| scaling.error("rope_scaling.factor", "a number", "nothing"))?;
             to.set_text("rope.scaling.type", field, "linear");
-            to.set_float("rope.scaling.factor", field, factor);
+            to.set_float("rope.scaling.factor", "rope_scaling.factor", factor);
         }
         found => return Err(scaling.error(field, "\"default\" or \"linear\"", format!("{found:?}"))),
     }

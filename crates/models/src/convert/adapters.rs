@@ -82,7 +82,7 @@ fn factors_of_task<'f>(model: &'f Model<'_>, plan: &'f Plan<'_>, task: usize) ->
     let views = adapter.names().filter_map(|name| Some((name, adapter.tensor(name)?)));
     let factor = |(name, view): (&'f str, TensorView<'f>)| {
         let source = RawTensor { file: &adapter.path, view };
-        source.check_type()?;
+        source.check_type(false)?;
         let [rows, columns] = source.view.shape[..] else {
             let found = format!("the shape {:?}", source.view.shape);
             return Err(crate::Error::config(&adapter.path, source.view.name, "a matrix", found).into());
@@ -128,7 +128,7 @@ fn check(model: &Model<'_>, base: &Unchecked, out: &Path, saved: &[(Unchecked, P
 impl<'a> Factor<'a> {
     /// A factor of `tasks` tasks.
     pub(super) fn new(name: String, source: RawTensor<'a>, tasks: usize) -> Result<Self, Error> {
-        source.check_type()?;
+        source.check_type(false)?;
         match source.view.shape[..] {
             [found, _, _] if found == tasks as u64 => Ok(Factor { name, source }),
             _ => {

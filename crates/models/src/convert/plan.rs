@@ -81,7 +81,7 @@ impl<'a> Plan<'a> {
                 let (file, source) = (tensor.file.to_owned(), tensor.view.name.to_owned());
                 return Err(Error::Ambiguous { file, name: source, target: name });
             }
-            tensor.check_type()?;
+            tensor.check_type(model.modules.is_table)?;
             if let Some(answers) = &answers
                 && name == answers.matrix
             {

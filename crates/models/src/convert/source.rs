@@ -93,9 +93,10 @@ fn missing(dir: &Path) -> Error {
 }
 
 impl RawTensor<'_> {
-    /// Refuses types that weights are not stored in.
-    pub(super) fn check_type(&self) -> Result<(), Error> {
+    /// Refuses types that weights are not stored in. `whole` are those of tables of token vectors alone.
+    pub(super) fn check_type(&self, whole: bool) -> Result<(), Error> {
         match self.view.ty {
+            TensorType::I8 if whole => Ok(()),
             TensorType::F64 | TensorType::F32 | TensorType::F16 | TensorType::BF16 => Ok(()),
             found => Err(Error::Dtype { file: self.file.to_owned(), name: self.view.name.to_owned(), found }),
         }
@@ -112,6 +113,10 @@ impl RawTensor<'_> {
             index: (start + index) as u64,
             value,
         };
+        if self.view.ty == TensorType::I8 {
+            bytes.iter().zip(out).for_each(|(byte, slot)| *slot = f32::from(byte.cast_signed()));
+            return Ok(());
+        }
         if self.view.ty == TensorType::F64 {
             for (index, (chunk, slot)) in bytes.as_chunks().0.iter().zip(out).enumerate() {
                 let value = f64::from_le_bytes(*chunk);

@@ -37,6 +37,8 @@ impl AsRef<[u8]> for Shard {
 struct Entry {
     shard: usize,
     ty: TensorType,
+    /// The type's name, of one that GGUF has no counterpart for.
+    other: Option<&'static str>,
     shape: Vec<u64>,
     /// Within the file.
     bytes: Range<usize>,
@@ -143,12 +145,12 @@ impl Safetensors {
             .map_err(|source| Error::Safetensors { path: path.to_owned(), source: Box::new(source) })?;
         let shard = self.shards.len();
         for tensor in header {
-            let SafetensorsEntry { name, tensor_type, shape, bytes } = tensor;
+            let SafetensorsEntry { name, tensor_type, other, shape, bytes } = tensor;
             let name = format!("{prefix}{name}");
             if self.tensors.contains_key(&name) {
                 return Err(Error::SameTensor { path: path.to_owned(), one: name.clone(), other: name });
             }
-            self.tensors.insert(name, Entry { shard, ty: tensor_type, shape, bytes });
+            self.tensors.insert(name, Entry { shard, ty: tensor_type, other, shape, bytes });
         }
         self.shards.push(Arc::new(Shard(file)));
         Ok(())
@@ -163,6 +165,11 @@ impl Safetensors {
         let (name, entry) = self.tensors.get_key_value(name)?;
         let bytes = &self.shards[entry.shard].0[entry.bytes.clone()];
         Some(TensorView { name, shape: entry.shape.clone(), ty: entry.ty, bytes, plus_one: false })
+    }
+
+    /// The type of the first of these tensors that has one without a counterpart of the same meaning in GGUF.
+    pub(crate) fn unsigned<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> Option<&'static str> {
+        names.find_map(|name| self.tensors.get(name)?.other)
     }
 
     /// Lets the operating system take back the memory of a tensor that will not be read again soon.
@@ -208,6 +215,8 @@ pub struct SafetensorsEntry {
     pub name: String,
     /// Its type; buffers of bytes and booleans count as `I8`.
     pub tensor_type: TensorType,
+    /// The name of the type of these: `U8` or `BOOL`.
+    pub other: Option<&'static str>,
     /// Its shape, outermost dimension first.
     pub shape: Vec<u64>,
     /// Where its bytes lie in the file; inside the file, of the size of shape and type, shared with no other tensor.
@@ -263,7 +272,8 @@ fn check_tensor(
     }
     // Below the length of the file, which is a `usize`.
     let bytes = data_start + start as usize..data_start + end as usize;
-    Ok(SafetensorsEntry { name, tensor_type: ty, shape, bytes })
+    let other = ["U8", "BOOL"].into_iter().find(|&other| other == dtype);
+    Ok(SafetensorsEntry { name, tensor_type: ty, other, shape, bytes })
 }
 
 fn tensor_type(dtype: &str) -> Option<TensorType> {

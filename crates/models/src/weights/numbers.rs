@@ -9,22 +9,28 @@ use super::Weights;
 use crate::Error;
 
 impl Weights<'_> {
-    /// A table of embeddings, left in the file, or of signed bytes, which are made into floats in memory.
+    /// A table of embeddings, left in the file, or of signed bytes, which are made into floats in memory; and the bytes that these take.
     pub(crate) fn embedding_of_any_number(
         &self,
         name: &str,
         rows: usize,
         columns: usize,
-    ) -> Result<EmbeddingTable, Error> {
+    ) -> Result<(EmbeddingTable, usize), Error> {
         let tensor = self.require(name, &[rows as u64, columns as u64])?;
         if tensor.ty != TensorType::I8 {
-            return self.embedding(name, rows, columns);
+            return Ok((self.embedding(name, rows, columns)?, 0));
         }
         // Half of a float is enough for eight bits.
         let half = |byte: &u8| ((f32::from(byte.cast_signed()).to_bits() >> 16) as u16).to_le_bytes();
-        let bytes: Vec<u8> = tensor.bytes.iter().flat_map(half).collect();
-        let bytes = SharedBytes::new(Arc::new(bytes), 0..2 * tensor.bytes.len());
-        EmbeddingTable::new(bytes, WeightType::Bf16, rows, columns).map_err(|source| self.unusable(name, source))
+        let (mut values, size) = (Vec::new(), 2 * tensor.bytes.len());
+        if values.try_reserve_exact(size).is_err() {
+            let (expected, found) = ("a table that fits in memory as floats", format!("{size} bytes of it"));
+            return Err(Error::config(self.source.path(), name, expected, found));
+        }
+        values.extend(tensor.bytes.iter().flat_map(half));
+        let shared = SharedBytes::new(Arc::new(values), 0..size);
+        let table = EmbeddingTable::new(shared, WeightType::Bf16, rows, columns);
+        Ok((table.map_err(|source| self.unusable(name, source))?, size))
     }
 
     /// The numbers of rows below `count`, or `None` if the model has no such tensor.

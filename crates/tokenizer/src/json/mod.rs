@@ -6,6 +6,7 @@ mod steps;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::encoding::TruncationSide;
 use crate::error::{Error, quote};
 use crate::tokenizer::Tokenizer;
 
@@ -140,7 +141,12 @@ pub(crate) fn build(document: &Value, model_max_length: Option<usize>) -> Result
             supported: Tokenizer::SUPPORTED_JSON,
         }),
     }?;
-    let truncation = document.pointer("/truncation/max_length").and_then(Value::as_u64);
-    tokenizer.parts.truncation = truncation.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    let truncation = |key: &str| document.get("truncation")?.get(key);
+    let side = match truncation("direction").and_then(Value::as_str) {
+        Some("Left") => TruncationSide::Left,
+        _ => TruncationSide::Right,
+    };
+    let length = truncation("max_length").and_then(Value::as_u64);
+    tokenizer.parts.truncation = length.map(|length| (usize::try_from(length).unwrap_or(usize::MAX), side));
     Ok(tokenizer)
 }
