@@ -23,8 +23,8 @@ use docent_kernels::{
 
 use super::{Architecture, Loaded, Network, find, layer_and_part};
 use crate::Error;
-use crate::blocks::decoder::{self, normalised};
-use crate::blocks::{Attention, FeedForward, QueryKeyNorm, position};
+use crate::blocks::gemma::{GemmaLayer, LAYER};
+use crate::blocks::{decoder, position};
 use crate::pass::Pass;
 use crate::settings::{HfConfig, Settings, Translation, Whole};
 use crate::source::HfName;
@@ -48,13 +48,7 @@ struct EmbeddingGemma2 {
 struct Layer {
     mask: Mask,
     rotary: Rotary,
-    attention_norm: Norm,
-    attention: Attention,
-    attention_output: Linear,
-    after_attention_norm: Norm,
-    feed_forward_norm: Norm,
-    feed_forward: FeedForward,
-    after_feed_forward_norm: Norm,
+    layer: GemmaLayer,
     told: Told,
     scale: f32,
 }
@@ -79,27 +73,12 @@ impl Network for EmbeddingGemma2 {
         executor.copy(&tokens, &mut x);
         for (index, layer) in self.layers.iter().enumerate() {
             let rows = pass.rows_of(index, layers);
-            let h = normalised(executor, &x, &layer.attention_norm);
-            let context = layer.attention.gather(executor, pass, (index, rows), &h, layer.mask, Some(&layer.rotary));
-            executor.recycle(h);
-            x = pass.keep(executor, x, rows);
+            x = layer.layer.run(executor, pass, (index, layers), x, (layer.mask, &layer.rotary));
             tokens = pass.keep(executor, tokens, rows);
-            let mut branch = executor.matrix(x.rows(), width);
-            executor.linear(&context, &layer.attention_output, Epilogue::Assign, &mut branch);
-            executor.recycle(context);
-            executor.rms_norm(&mut branch, &layer.after_attention_norm);
+            let branch = layer.told.branch(executor, &tokens, &x);
             executor.add(&branch, &mut x);
-
-            let h = normalised(executor, &x, &layer.feed_forward_norm);
-            layer.feed_forward.run(executor, pass.batch.task(), &h, Epilogue::Assign, &mut branch);
-            executor.recycle(h);
-            executor.rms_norm(&mut branch, &layer.after_feed_forward_norm);
-            executor.add(&branch, &mut x);
-
-            layer.told.branch(executor, &tokens, &x, &mut branch);
-            executor.add(&branch, &mut x);
-            executor.scale(&mut x, layer.scale);
             executor.recycle(branch);
+            executor.scale(&mut x, layer.scale);
         }
         executor.recycle(tokens);
         executor.rms_norm(&mut x, &self.output_norm);
@@ -109,8 +88,7 @@ impl Network for EmbeddingGemma2 {
     fn bytes(&self) -> usize {
         let layer = |layer: &Layer| {
             let told = &layer.told;
-            let of_told = told.projection.bytes() + told.gate.bytes() + told.output.bytes();
-            layer.attention.bytes() + layer.attention_output.bytes() + layer.feed_forward.bytes() + of_told
+            layer.layer.bytes() + told.projection.bytes() + told.gate.bytes() + told.output.bytes()
         };
         self.layers.iter().map(layer).sum()
     }
@@ -118,7 +96,7 @@ impl Network for EmbeddingGemma2 {
 
 impl Told {
     /// What is added to the states `x` for what is told of `tokens`.
-    fn branch(&self, executor: &mut Executor, tokens: &Matrix, x: &Matrix, out: &mut Matrix) {
+    fn branch(&self, executor: &mut Executor, tokens: &Matrix, x: &Matrix) -> Matrix {
         let mut told = executor.matrix(x.rows(), self.projection.outputs());
         executor.linear(tokens, &self.projection, Epilogue::Assign, &mut told);
         executor.rms_norm(&mut told, &self.norm);
@@ -126,9 +104,11 @@ impl Told {
         executor.linear(x, &self.gate, Epilogue::Activate(Activation::GeluTanh), &mut gate);
         executor.multiply(&told, &mut gate);
         executor.recycle(told);
-        executor.linear(&gate, &self.output, Epilogue::Assign, out);
+        let mut out = executor.matrix(x.rows(), x.columns());
+        executor.linear(&gate, &self.output, Epilogue::Assign, &mut out);
         executor.recycle(gate);
-        executor.rms_norm(out, &self.output_norm);
+        executor.rms_norm(&mut out, &self.output_norm);
+        out
     }
 }
 
@@ -235,21 +215,10 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
         let heads = &heads[kind];
         let name = |part: &str| format!("blk.{index}.{part}");
         let norm = |part: &str, columns: usize| weights.norm(&name(part), columns, epsilon);
-        let of_heads = QueryKeyNorm::RmsOfHeads {
-            query: norm("attn_q_norm", heads.dim)?,
-            key: norm("attn_k_norm", heads.dim)?,
-            value: Some(weights.plain_norm(heads.dim, epsilon)?),
-        };
         Ok(Layer {
             mask: masks[kind],
             rotary: rotaries[kind].clone(),
-            attention_norm: norm("attn_norm", hidden)?,
-            attention: Attention::new(weights.query_key_value(index, hidden, heads)?, heads, Some(of_heads)),
-            attention_output: weights.linear(&name("attn_output"), heads.queries().len(), hidden)?,
-            after_attention_norm: norm("post_attention_norm", hidden)?,
-            feed_forward_norm: norm("ffn_norm", hidden)?,
-            feed_forward: FeedForward::gated(weights, index, (hidden, sizes.feed_forward), Activation::GeluTanh)?,
-            after_feed_forward_norm: norm("post_ffw_norm", hidden)?,
+            layer: GemmaLayer::load(weights, index, (hidden, sizes.feed_forward), heads, epsilon, true)?,
             told: Told {
                 projection: weights.linear_part(
                     "per_layer_model_proj",
@@ -298,20 +267,7 @@ fn gguf_name(name: &str) -> HfName {
         ("ple.per_layer_projection_norm", "per_layer_proj_norm"),
         ("embedding_projection", "dense_2"),
     ];
-    const LAYER: &[(&str, &str)] = &[
-        ("input_layernorm", "attn_norm"),
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.q_norm", "attn_q_norm"),
-        ("self_attn.k_norm", "attn_k_norm"),
-        ("self_attn.o_proj", "attn_output"),
-        ("post_attention_layernorm", "post_attention_norm"),
-        ("pre_feedforward_layernorm", "ffn_norm"),
-        ("mlp.gate_proj", "ffn_gate"),
-        ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"),
-        ("post_feedforward_layernorm", "post_ffw_norm"),
+    const OF_TOLD: &[(&str, &str)] = &[
         ("ple_block.per_layer_input_gate", "inp_gate"),
         ("ple_block.per_layer_projection", "proj"),
         ("ple_block.post_per_layer_input_norm", "post_norm"),
@@ -328,7 +284,9 @@ fn gguf_name(name: &str) -> HfName {
     }
     let Some(stem) = name.strip_suffix(".weight") else { return HfName::Unknown };
     let gguf = match layer_and_part(stem, &["layers."]) {
-        Some((index, part)) => find(LAYER, part).map(|gguf| format!("blk.{index}.{gguf}.weight")),
+        Some((index, part)) => {
+            find(LAYER, part).or_else(|| find(OF_TOLD, part)).map(|gguf| format!("blk.{index}.{gguf}.weight"))
+        }
         None => find(TABLES, stem).map(|gguf| format!("{gguf}.weight")),
     };
     gguf.map_or(HfName::Unknown, HfName::Gguf)

@@ -12,15 +12,12 @@
 //! Of every six layers five attend to the tokens around a token, or before it, the last to all. The two matrices of the embedding are modules of
 //! `EmbeddingGemma`'s own; some GGUF files lack them, and then give other vectors than those that were trained.
 
-use docent_kernels::{
-    Activation, EmbeddingTable, Epilogue, Executor, Frequencies, Linear, Mask, Matrix, Norm, Rotary, RotaryStyle,
-    ThreadPool,
-};
+use docent_kernels::{EmbeddingTable, Executor, Frequencies, Mask, Matrix, Norm, Rotary, RotaryStyle, ThreadPool};
 
 use super::{Architecture, Loaded, Network, find, layer_and_part};
 use crate::Error;
-use crate::blocks::decoder::{self, normalised};
-use crate::blocks::{Attention, FeedForward, QueryKeyNorm, position};
+use crate::blocks::gemma::{GemmaLayer, LAYER};
+use crate::blocks::{decoder, position};
 use crate::head::Head;
 use crate::pass::Pass;
 use crate::settings::{HfConfig, Settings, Translation, Unwritten, Whole};
@@ -64,13 +61,7 @@ struct Gemma {
 
 struct Layer {
     in_window: bool,
-    attention_norm: Norm,
-    attention: Attention,
-    attention_output: Linear,
-    after_attention_norm: Norm,
-    feed_forward_norm: Norm,
-    feed_forward: FeedForward,
-    after_feed_forward_norm: Norm,
+    layer: GemmaLayer,
 }
 
 impl Network for Gemma {
@@ -79,43 +70,23 @@ impl Network for Gemma {
         let mut x = executor.matrix(pass.batch.ids().len(), width);
         executor.embed(&[(&self.tokens, pass.batch.ids())], &mut x);
         executor.scale(&mut x, (width as f32).sqrt());
-        for (index, layer) in self.layers.iter().enumerate() {
-            let rows = pass.rows_of(index, self.layers.len());
-            let (mask, rotary) = match layer.in_window {
+        for (index, Layer { in_window, layer }) in self.layers.iter().enumerate() {
+            let sight = match in_window {
                 true => (self.window, &self.window_rotary),
                 false => (self.whole, &self.whole_rotary),
             };
-            let h = normalised(executor, &x, &layer.attention_norm);
-            let context = layer.attention.gather(executor, pass, (index, rows), &h, mask, Some(rotary));
-            executor.recycle(h);
-            x = pass.keep(executor, x, rows);
-            let mut branch = executor.matrix(x.rows(), width);
-            executor.linear(&context, &layer.attention_output, Epilogue::Assign, &mut branch);
-            executor.recycle(context);
-            executor.rms_norm(&mut branch, &layer.after_attention_norm);
-            executor.add(&branch, &mut x);
-
-            let h = normalised(executor, &x, &layer.feed_forward_norm);
-            layer.feed_forward.run(executor, pass.batch.task(), &h, Epilogue::Assign, &mut branch);
-            executor.recycle(h);
-            executor.rms_norm(&mut branch, &layer.after_feed_forward_norm);
-            executor.add(&branch, &mut x);
-            executor.recycle(branch);
+            x = layer.run(executor, pass, (index, self.layers.len()), x, sight);
         }
         executor.rms_norm(&mut x, &self.output_norm);
         x
     }
 
     fn bytes(&self) -> usize {
-        let layer =
-            |layer: &Layer| layer.attention.bytes() + layer.attention_output.bytes() + layer.feed_forward.bytes();
-        self.layers.iter().map(layer).sum()
+        self.layers.iter().map(|layer| layer.layer.bytes()).sum()
     }
 
     fn expand(&mut self, threads: &ThreadPool) {
-        for layer in &mut self.layers {
-            decoder::expand((&mut layer.attention, &mut layer.attention_output, &mut layer.feed_forward), threads);
-        }
+        self.layers.iter_mut().for_each(|layer| layer.layer.expand(threads));
     }
 }
 
@@ -211,26 +182,8 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>, causal: bool) -> Result<
         (false, window) => Mask::Window { left: window / 2, right: window / 2 },
     };
     let layer = |index: usize| -> Result<Layer, Error> {
-        let name = |part: &str| format!("blk.{index}.{part}");
-        let norm = |part: &str, columns: usize| weights.norm(&name(part), columns, epsilon);
-        Ok(Layer {
-            in_window: in_window[index],
-            attention_norm: norm("attn_norm", hidden)?,
-            attention: Attention::new(
-                weights.query_key_value(index, hidden, &heads)?,
-                &heads,
-                Some(QueryKeyNorm::RmsOfHeads {
-                    query: norm("attn_q_norm", heads.dim)?,
-                    key: norm("attn_k_norm", heads.dim)?,
-                    value: None,
-                }),
-            ),
-            attention_output: weights.linear(&name("attn_output"), heads.queries().len(), hidden)?,
-            after_attention_norm: norm("post_attention_norm", hidden)?,
-            feed_forward_norm: norm("ffn_norm", hidden)?,
-            feed_forward: FeedForward::gated(weights, index, (hidden, sizes.feed_forward), Activation::GeluTanh)?,
-            after_feed_forward_norm: norm("post_ffw_norm", hidden)?,
-        })
+        let layer = GemmaLayer::load(weights, index, (hidden, sizes.feed_forward), &heads, epsilon, false)?;
+        Ok(Layer { in_window: in_window[index], layer })
     };
     let rotary = |frequencies: &Frequencies| {
         position::rotary(settings, RotaryStyle::Halves, heads.dim, frequencies, sizes.positions)
@@ -255,21 +208,6 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>, causal: bool) -> Result<
 
 pub(crate) fn gguf_name(name: &str) -> HfName {
     const TABLES: &[(&str, &str)] = &[("embed_tokens", "token_embd"), ("norm", "output_norm"), ("lm_head", "output")];
-    const LAYER: &[(&str, &str)] = &[
-        ("input_layernorm", "attn_norm"),
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.q_norm", "attn_q_norm"),
-        ("self_attn.k_norm", "attn_k_norm"),
-        ("self_attn.o_proj", "attn_output"),
-        ("post_attention_layernorm", "post_attention_norm"),
-        ("pre_feedforward_layernorm", "ffn_norm"),
-        ("mlp.gate_proj", "ffn_gate"),
-        ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"),
-        ("post_feedforward_layernorm", "post_ffw_norm"),
-    ];
     let name = name.strip_prefix("model.").unwrap_or(name);
     let Some(stem) = name.strip_suffix(".weight") else { return HfName::Unknown };
     let gguf = match layer_and_part(stem, &["layers."]) {

@@ -75,19 +75,11 @@ impl Network for Decoder {
 
     fn expand(&mut self, threads: &ThreadPool) {
         for layer in &mut self.layers {
-            expand((&mut layer.attention, &mut layer.attention_output, &mut layer.feed_forward), threads);
+            layer.attention.projection.expand(threads);
+            layer.attention_output.expand(threads);
+            layer.feed_forward.expand(threads);
         }
     }
-}
-
-/// Expands the weights of a layer that were left in the file's blocks.
-pub(crate) fn expand(
-    (attention, output, feed_forward): (&mut Attention, &mut Linear, &mut FeedForward),
-    threads: &ThreadPool,
-) {
-    attention.projection.expand(threads);
-    output.expand(threads);
-    feed_forward.expand(threads);
 }
 
 /// A normalised copy.

@@ -7,6 +7,7 @@ pub(crate) mod decoder;
 pub(crate) mod encoder;
 mod experts;
 mod feed_forward;
+pub(crate) mod gemma;
 pub(crate) mod position;
 pub(crate) mod projection;
 
