@@ -17,6 +17,8 @@
 //! GGUF has no name for this architecture that was known here; files with ours are read by Docent alone. Their tensors have the names that llama.cpp
 //! gives those of other Gemmas.
 
+use std::collections::BTreeMap;
+
 use docent_kernels::{
     Activation, EmbeddingTable, Epilogue, Executor, Heads, Linear, Mask, Matrix, Norm, Rotary, RotaryStyle,
 };
@@ -160,13 +162,9 @@ fn translate_heads(to: &mut Translation<'_>, in_window: &[bool]) -> Result<(), E
     let config = to.config;
     let field = "per_layer_config";
     let (dim, shared) = (config.size(&["head_dim"])?, config.size(&["num_key_value_heads"])?);
-    let others = config.object(field)?;
+    let own = own_settings(&config, field, in_window.len())?;
     let of_layer = |layer: usize| -> Result<[usize; 2], Error> {
-        let own = match &others {
-            Some(others) => others.object(&layer.to_string())?,
-            None => None,
-        };
-        let Some(own) = own else { return Ok([dim, shared]) };
+        let Some(own) = own.get(&layer) else { return Ok([dim, shared]) };
         let size = |name: &str, usual: usize| own.optional_size(&[name]).map(|size| size.unwrap_or(usual));
         Ok([size("head_dim", dim)?, size("num_key_value_heads", shared)?])
     };
@@ -187,6 +185,28 @@ fn translate_heads(to: &mut Translation<'_>, in_window: &[bool]) -> Result<(), E
         to.set_size(key, field, size)?;
     }
     Ok(())
+}
+
+/// What single layers have of their own, by their numbers, which may be written with zeros in front.
+fn own_settings<'a>(
+    config: &HfConfig<'a>,
+    field: &'static str,
+    layers: usize,
+) -> Result<BTreeMap<usize, HfConfig<'a>>, Error> {
+    const KNOWN: [&str; 2] = ["head_dim", "num_key_value_heads"];
+    let Some(all) = config.object(field)? else { return Ok(BTreeMap::new()) };
+    let mut own = BTreeMap::new();
+    for number in all.fields.keys() {
+        let Some(layer) = number.parse().ok().filter(|&layer: &usize| layer < layers) else {
+            return Err(config.error(field, &format!("numbers of layers below {layers}"), format!("{number:?}")));
+        };
+        let Some(settings) = all.object(number)? else { continue };
+        if let Some(other) = settings.fields.keys().find(|key| !KNOWN.contains(&key.as_str())) {
+            return Err(config.error(field, &KNOWN.join(" and "), format!("{other:?} of layer {layer}")));
+        }
+        own.insert(layer, settings);
+    }
+    Ok(own)
 }
 
 fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
