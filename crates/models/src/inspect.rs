@@ -159,7 +159,9 @@ fn inspect_directory(path: &Path) -> Result<Inspection, Error> {
             None => return Err(repository.err().expect("matched just above")),
         },
     };
-    let number = |names: &[&str]| names.iter().find_map(|&name| config.get(name)?.as_u64());
+    // Of a model that sees and hears as well, the part that reads text.
+    let text = config.get("text_config").and_then(serde_json::Value::as_object).unwrap_or(&config);
+    let number = |names: &[&str]| names.iter().find_map(|&name| text.get(name)?.as_u64());
     let named = config.get("model_type").and_then(serde_json::Value::as_str);
     let (weights, weights_error) = match Safetensors::open_directory(folder) {
         Ok(files) => (Some(files), None),

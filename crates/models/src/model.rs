@@ -1,7 +1,6 @@
 //! A model opened from a file, ready to run.
 
 use std::cell::{Cell, OnceCell};
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use docent_gguf::Gguf;
@@ -10,9 +9,11 @@ use docent_tokenizer::{Tokenizer, TruncationSide};
 
 use crate::arch::static_embedding::SKIPS_UNKNOWN;
 use crate::arch::{self, Loaded, Network};
+use crate::blocks::decoder::PROJECTED;
 use crate::convert;
 use crate::convert::vocabulary::{has_pieces_alone, tokenizer_of_pieces};
-use crate::head::{Head, ScoreKind, Scorer};
+use crate::description::{Description, Format};
+use crate::head::{Head, Scorer};
 use crate::output::Output;
 use crate::pass::{Cache, Pass, Prefix};
 use crate::repository::Repository;
@@ -32,123 +33,6 @@ pub struct Model {
     scorer: Option<Scorer>,
     output: Option<Result<Output, Error>>,
     logits: Option<Linear>,
-}
-
-/// The kind of file a model came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// A GGUF file, or a split set.
-    Gguf,
-    /// A Hugging Face directory with safetensors.
-    Safetensors,
-}
-
-/// What a model is and how it wants to be used, as its files say.
-#[derive(Clone, Debug)]
-pub struct Description {
-    /// The name its files give it, or else the file's own.
-    pub name: String,
-    /// The architecture, as GGUF spells it.
-    pub architecture: &'static str,
-    /// The kind of file.
-    pub format: Format,
-    /// Transformer layers.
-    pub layers: usize,
-    /// Values of a hidden state.
-    pub hidden_size: usize,
-    /// Values of an embedding: those of a hidden state, unless the model projects it to another number.
-    pub embedding_size: usize,
-    /// Whether the pooled hidden state is projected before it is an embedding.
-    pub projected: bool,
-    /// Attention heads of a layer.
-    pub heads: usize,
-    /// Values between the two linear layers of a feed-forward block.
-    pub feed_forward_size: usize,
-    /// Rows of the token embedding table.
-    pub vocabulary: usize,
-    /// Tokens that a sequence can have, special tokens included.
-    pub positions: usize,
-    /// Tokens that the publisher would have a sequence cut to; at most `positions`.
-    pub max_length: usize,
-    /// Whether a token sees only those before it.
-    pub causal: bool,
-    /// How hidden states become one vector; `None` if the files do not say.
-    pub pooling: Option<Pooling>,
-    /// Whether the files say that the model scores pairs, and is no embedder.
-    pub reranker: bool,
-    /// How the model's scores are meant, if it can score a query with a document.
-    pub scores: Option<ScoreKind>,
-    /// The template of a reranker's prompt, if its files carry one.
-    pub rerank_template: Option<RerankTemplate>,
-    /// Whether vectors are to be scaled to unit length; `None` if the files do not say.
-    pub normalize: Option<bool>,
-    /// The texts to put in front of an input.
-    pub prompts: Prompts,
-    /// The tasks that the model has adapters for; [`Batch::for_task`] asks for one by its place.
-    pub tasks: Vec<String>,
-    /// The token that is left out of texts: that for unknown words, in tables of token vectors.
-    pub skipped_token: Option<u32>,
-    /// Tensors in the files that the architecture has no use for.
-    pub unused_tensors: Vec<String>,
-}
-
-/// Texts that a model was trained to see in front of its inputs, by the name of the task.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Prompts {
-    /// Every prompt of the model.
-    pub named: BTreeMap<String, String>,
-    /// The one to use when the caller asks for none in particular.
-    pub default_name: Option<String>,
-}
-
-impl Description {
-    /// Whether the model is a table of token vectors, so that a text of no token has an embedding: zeros.
-    pub fn is_table(&self) -> bool {
-        self.layers == 0
-    }
-
-    /// Adds the prompts that come with the adapters of tasks, where the model's own settings have none by these names.
-    fn add_prompts_of_tasks(&mut self, source: &Source) {
-        for task in source.tasks() {
-            self.prompts.named.entry(task.name.clone()).or_insert_with(|| task.prompt.clone().unwrap_or_default());
-        }
-    }
-}
-
-impl Prompts {
-    /// The prompt for search queries, if the model has one.
-    pub fn query(&self) -> Option<&str> {
-        self.text(self.query_name()?)
-    }
-
-    /// Its name.
-    pub fn query_name(&self) -> Option<&str> {
-        self.first_of(&["query", "search_query", "retrieval.query", "web_search_query"])
-    }
-
-    /// The prompt for the documents that are searched, if the model has one.
-    pub fn document(&self) -> Option<&str> {
-        self.text(self.document_name()?)
-    }
-
-    /// Its name.
-    pub fn document_name(&self) -> Option<&str> {
-        self.first_of(&["document", "passage", "search_document", "retrieval.passage", "corpus"])
-    }
-
-    /// The prompt to use when the caller asks for none in particular.
-    pub fn default_prompt(&self) -> Option<&str> {
-        self.text(self.default_name.as_ref()?)
-    }
-
-    fn text(&self, name: &str) -> Option<&str> {
-        self.named.get(name).map(String::as_str)
-    }
-
-    /// Publishers differ in what they call the same task.
-    fn first_of(&self, names: &[&str]) -> Option<&str> {
-        names.iter().find_map(|&name| self.named.get_key_value(name)).map(|(name, _)| name.as_str())
-    }
 }
 
 impl Model {
@@ -202,7 +86,7 @@ impl Model {
             |token, threads| {
                 let weights = Weights::new(&source, token, threads);
                 let loaded = architecture.load(&settings, &weights)?;
-                let description = describe(path, architecture.name, Format::Gguf, &loaded, &weights);
+                let description = Description::of_sizes(path, architecture.name, Format::Gguf, &loaded, &weights);
                 Ok((loaded, description))
             },
         )?;
@@ -240,6 +124,12 @@ impl Model {
         modules.translate(&mut translation, directory, architecture.name)?;
         let translated = Translated::new(translation)?;
         let settings = translated.settings(config.path, architecture.name);
+        // Its matrix is one of states, which is the same as one of what is pooled, but not of their largest values.
+        if settings.optional_size(PROJECTED)?.is_some() && modules.pooling == Some(Pooling::Max) {
+            let (file, expected) =
+                (directory.file("modules.json"), "another than max before a matrix of the model's own");
+            return Err(Error::config(file, "pooling", expected, "max"));
+        }
         let tasks = Task::of_directory(folder, &config)?;
         let source = Source::from_directory(path, architecture.gguf_name, modules, tasks)?;
         let (tokenizer, (loaded, mut description)) = beside(
@@ -251,7 +141,8 @@ impl Model {
             |token, threads| {
                 let weights = Weights::new(&source, token, threads);
                 let loaded = architecture.load(&settings, &weights)?;
-                let description = describe(path, architecture.name, Format::Safetensors, &loaded, &weights);
+                let description =
+                    Description::of_sizes(path, architecture.name, Format::Safetensors, &loaded, &weights);
                 Ok((loaded, description))
             },
         )?;
@@ -502,42 +393,6 @@ const RANK: u32 = 4;
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Model").field("description", &self.description).finish_non_exhaustive()
-    }
-}
-
-/// The description that sizes alone give; what else the files say is filled in by the caller.
-fn describe(
-    path: &Path,
-    architecture: &'static str,
-    format: Format,
-    loaded: &Loaded,
-    weights: &Weights<'_>,
-) -> Description {
-    let sizes = loaded.sizes;
-    let stem = if format == Format::Gguf { path.file_stem() } else { path.file_name() };
-    Description {
-        name: stem.map_or_else(|| path.display().to_string(), |stem| stem.to_string_lossy().into_owned()),
-        architecture,
-        format,
-        layers: sizes.layers,
-        hidden_size: sizes.hidden,
-        embedding_size: loaded.projection.outputs().unwrap_or(sizes.hidden),
-        projected: !loaded.projection.steps.is_empty(),
-        heads: sizes.heads,
-        feed_forward_size: sizes.feed_forward,
-        vocabulary: sizes.vocabulary,
-        positions: sizes.positions,
-        max_length: sizes.positions,
-        causal: loaded.causal,
-        pooling: None,
-        reranker: false,
-        scores: loaded.scorer.as_ref().map(|scorer| scorer.kind.clone()),
-        rerank_template: None,
-        normalize: None,
-        prompts: Prompts::default(),
-        tasks: weights.tasks(),
-        skipped_token: None,
-        unused_tensors: weights.unused(),
     }
 }
 

@@ -48,7 +48,9 @@ impl Repository {
             },
         };
         let fields = HfConfig { path: &config.path, fields: &config.fields };
-        modules.pooling = modules.pooling.or(llama::pooling(&fields)?);
+        if modules.pooling.is_none() {
+            modules.pooling = llama::pooling(&fields)?;
+        }
         Ok(Repository { folder, modules, config })
     }
 

@@ -1,6 +1,7 @@
 //! What a sentence-transformers repository says about the use of its model: pooling, normalisation, length, prompts.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use docent_kernels::Pooling;
 use docent_tokenizer::Tokenizer;
@@ -109,6 +110,12 @@ struct SentenceBertConfig {
 #[derive(Deserialize, Default)]
 struct Modalities {
     message: Option<MessageModality>,
+    text: Option<TextModality>,
+}
+
+#[derive(Deserialize)]
+struct TextModality {
+    method_output_name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -116,9 +123,14 @@ struct MessageModality {
     format: Option<String>,
 }
 
+/// What the tokenizer is called with beside the text.
 #[derive(Deserialize, Default)]
 struct Processing {
     chat_template: Option<Map<String, Value>>,
+    #[serde(default)]
+    common: Map<String, Value>,
+    #[serde(default)]
+    text: Map<String, Value>,
 }
 
 #[derive(Deserialize, Default)]
@@ -183,9 +195,14 @@ impl SentenceTransformers {
         settings.name_layers(directory, layers)?;
         let inner = directory.file(&settings.folder);
         let config: SentenceBertConfig = Directory::new(&inner).json("sentence_bert_config.json")?.unwrap_or_default();
-        settings.max_seq_length = config.max_seq_length;
+        let processing = config.processing_kwargs.unwrap_or_default();
+        let file = || inner.join("sentence_bert_config.json");
+        settings.max_seq_length = processing.max_length(&file())?.or(config.max_seq_length);
         settings.do_lower_case = config.do_lower_case == Some(true);
-        let variables = config.processing_kwargs.and_then(|processing| processing.chat_template).unwrap_or_default();
+        if let Some(modalities) = config.modality_config.as_ref().filter(|_| settings.pooling.is_some()) {
+            modalities.check_text(&file())?;
+        }
+        let variables = processing.chat_template.unwrap_or_default();
         let message = config.modality_config.and_then(|modalities| modalities.message);
         let structured = message.is_some_and(|message| message.format.as_deref() == Some("structured"));
         settings.messages = Messages { structured, variables };
@@ -205,6 +222,55 @@ impl SentenceTransformers {
             ));
         }
         Ok(settings)
+    }
+}
+
+impl Modalities {
+    /// That the states of a text are pooled, and not those of a chat that it is put into, nor another output.
+    fn check_text(&self, file: &Path) -> Result<(), Error> {
+        let field = "modality_config.text";
+        let Some(text) = &self.text else {
+            return Err(Error::config(file, field, "texts that are read as they are", "nothing"));
+        };
+        match text.method_output_name.as_deref() {
+            None | Some("last_hidden_state") => Ok(()),
+            Some(found) => Err(Error::config(file, field, "the output last_hidden_state", found)),
+        }
+    }
+}
+
+impl Processing {
+    /// The limit of a text's tokens, if there is one.
+    ///
+    /// # Errors
+    /// If a text is to be tokenized in another way than is usual.
+    fn max_length(&self, file: &Path) -> Result<Option<usize>, Error> {
+        /// What changes no embedding here: there is no padding, and nothing but ids is asked for.
+        const IDLE: [&str; 7] = [
+            "padding",
+            "padding_side",
+            "pad_to_multiple_of",
+            "return_tensors",
+            "return_attention_mask",
+            "return_token_type_ids",
+            "logits_to_keep",
+        ];
+        let mut length = None;
+        for (key, value) in self.common.iter().chain(&self.text) {
+            match (key.as_str(), value) {
+                ("max_length", value) if value.as_u64().is_some() => {
+                    length = value.as_u64().and_then(|value| usize::try_from(value).ok());
+                }
+                ("truncation" | "add_special_tokens", Value::Bool(true)) => {}
+                ("truncation_side", Value::String(side)) if side == "right" => {}
+                (key, _) if IDLE.contains(&key) => {}
+                (key, found) => {
+                    let field = format!("processing_kwargs.text.{key}");
+                    return Err(Error::config(file, field, "the tokenizer's usual way", found.to_string()));
+                }
+            }
+        }
+        Ok(length)
     }
 }
 
@@ -336,7 +402,7 @@ fn read_dense(directory: Directory<'_>, folder: &str) -> Result<Layer, Error> {
 
 /// That a module lies inside the model.
 fn check_folder(directory: Directory<'_>, folder: &str) -> Result<(), Error> {
-    if folder.split(['/', '\\']).any(|part| part == "..") || std::path::Path::new(folder).is_absolute() {
+    if folder.split(['/', '\\']).any(|part| part == "..") || Path::new(folder).is_absolute() {
         let (file, expected) = (directory.file("modules.json"), "a folder of the model");
         return Err(Error::config(file, "path", expected, format!("{folder:?}")));
     }

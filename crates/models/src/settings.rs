@@ -269,7 +269,12 @@ impl<'c> Translation<'c> {
         if types.len() != layers {
             return Err(self.config.error(field, &format!("a type for each of {layers} layers"), types.len()));
         }
-        Ok(Some(types.into_iter().map(|ty| ty == "sliding_attention").collect()))
+        let in_window = |ty: &str| match ty {
+            "sliding_attention" => Ok(true),
+            "full_attention" => Ok(false),
+            found => Err(self.config.error(field, "full_attention and sliding_attention", format!("{found:?}"))),
+        };
+        types.into_iter().map(in_window).collect::<Result<_, _>>().map(Some)
     }
 
     /// A number, from the first of several fields that is there, or else the default.

@@ -321,6 +321,15 @@ fn fields_of_directories_are_named() {
         ),
         (GEMMA_2, "per_layer_config", json!({"1": {"sliding_window": 2}}), "found \"sliding_window\" of layer 1"),
         (GEMMA_2, "per_layer_config", json!({"0": 7}), "0: expected an object, found 7"),
+        (GEMMA_2, "embedding_dim", json!(17), "embedding_dim: expected 18, the outputs of dense_2.weight, found 17"),
+        (GEMMA_2, "layer_types", json!(["chunked_attention", "full_attention"]), "found \"chunked_attention\""),
+        (
+            GEMMA_2,
+            "rope_parameters",
+            json!({"rope_theta": 7.0}),
+            "expected those of full_attention and of sliding_attention",
+        ),
+        (GEMMA_2, "architectures", json!(["OtherGemma"]), "expected EmbeddingGemma2TextModel, found OtherGemma"),
         (GEMMA_2, "attention_bias", json!(true), "attention_bias: expected false, found true"),
         (GEMMA_2, "hidden_activation", json!("silu"), "hidden_activation: expected \"gelu_pytorch_tanh\""),
         (GEMMA_2, "hidden_size_per_layer_input", json!(0), "hidden_size_per_layer_input: expected 1 to 65536, found 0"),
@@ -553,4 +562,12 @@ fn files_of_eurobert_with_half_a_classifier_are_named() {
         "tensor `output_norm.weight` is missing",
     );
     says(&damaged(&[("eurobert.context_length", None)], &|_| {}), "eurobert.context_length");
+}
+
+#[test]
+fn states_that_a_matrix_projects_are_not_pooled_to_their_largest_values() {
+    let message = directory(GEMMA_2, |folder| {
+        fs::write(folder.join("1_Pooling/config.json"), r#"{"pooling_mode": "max"}"#).unwrap();
+    });
+    says(&message, "pooling: expected another than max before a matrix of the model's own, found max");
 }

@@ -237,6 +237,41 @@ fn another_tokenizer_is_named() {
 }
 
 #[test]
+fn texts_that_are_not_tokenized_in_the_usual_way_are_refused() {
+    let with = |settings: Json| {
+        let folder = TempDir::new().unwrap();
+        copy_folder(&fixture("bert-tiny"), folder.path());
+        fs::write(folder.path().join("sentence_bert_config.json"), settings.to_string()).unwrap();
+        folder
+    };
+    let refusal = |settings: Json| message(open(with(settings).path()), "sentence_bert_config.json");
+    let kwargs = |text: Json| json!({"processing_kwargs": {"text": text}});
+    let message = refusal(kwargs(json!({"add_special_tokens": false})));
+    says(&message, &["processing_kwargs.text.add_special_tokens: expected the tokenizer's usual way, found false"]);
+    says(&refusal(kwargs(json!({"truncation_side": "left"}))), &["processing_kwargs.text.truncation_side"]);
+    // A text would be put into a chat, or another output be pooled.
+    let chat =
+        json!({"modality_config": {"message": {"method": "forward", "method_output_name": "last_hidden_state"}}});
+    says(&refusal(chat), &["modality_config.text: expected texts that are read as they are, found nothing"]);
+    let pooler = json!({"modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}}});
+    says(&refusal(pooler), &["modality_config.text: expected the output last_hidden_state, found pooler_output"]);
+    let usual = json!({
+        "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+        "processing_kwargs": {"text": {"padding": true, "truncation": true, "max_length": 24}},
+    });
+    assert_eq!(open(with(usual).path()).unwrap().description().max_length, 24);
+}
+
+#[test]
+fn models_of_late_interaction_are_refused() {
+    let message = config_error(|config| config["architectures"] = json!(["HF_ColBERT"]));
+    says(
+        &message,
+        &["config.json: architectures: expected a model that gives each text one vector or a score, found HF_ColBERT"],
+    );
+}
+
+#[test]
 fn small_letters_are_asked_for_in_vain_where_the_tokenizer_knows_others() {
     let asking = |name: &str| {
         let folder = TempDir::new().unwrap();

@@ -221,6 +221,8 @@ fn the_part_that_reads_text_is_found_within_a_larger_model() {
     let mut text: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     // As transformers writes the number in a model of ten layers and more.
     text["per_layer_config"] = serde_json::json!({"01": text["per_layer_config"]["1"]});
+    // The last layer attends to all, whatever is said of it.
+    text["layer_types"][1] = serde_json::json!("sliding_attention");
     let config = serde_json::json!({
         "model_type": "embedding_gemma2", "architectures": ["EmbeddingGemma2Model"], "text_config": text,
         "vision_config": {"model_type": "gemma4_vision", "hidden_size": 7},

@@ -112,7 +112,8 @@ pub(super) enum Completeness {
 /// Looks at a folder; `is_absent` knows which files the repository does not have.
 pub(super) fn completeness(folder: &Path, is_absent: impl Fn(&str) -> bool) -> Completeness {
     let has = |file: &str| folder.join(file).is_file();
-    if !has_indispensable(has, &is_absent) || weight_files(folder).is_none() {
+    let lacks = |file: &str| is_absent(file) || is_table(folder);
+    if !has_indispensable(has, lacks) || weight_files(folder).is_none() {
         return Completeness::Unusable;
     }
     let known =
@@ -126,10 +127,13 @@ pub(super) fn weight_files(folder: &Path) -> Option<Vec<PathBuf>> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let single = [WEIGHTS, TABLE].map(|file| folder.join(file));
-    let single: Vec<PathBuf> = single.into_iter().filter(|path| path.is_file()).collect();
-    if !single.is_empty() {
-        return Some(single);
+    let file = |name: &str| Some(vec![folder.join(name)]).filter(|path| path[0].is_file());
+    let table = file(TABLE);
+    if let Some(single) = file(WEIGHTS) {
+        return Some(single.into_iter().chain(table.into_iter().flatten()).collect());
+    }
+    if !folder.join(WEIGHTS_INDEX).is_file() {
+        return table;
     }
     let index: Index = serde_json::from_slice(&read_small(&folder.join(WEIGHTS_INDEX))?).ok()?;
     let names: BTreeSet<&String> = index.weight_map.values().collect();
@@ -138,21 +142,33 @@ pub(super) fn weight_files(folder: &Path) -> Option<Vec<PathBuf>> {
     (sound && paths.iter().all(|path| path.is_file())).then_some(paths)
 }
 
+/// An entry of `modules.json`.
+#[derive(Deserialize)]
+struct Module {
+    #[serde(default)]
+    path: String,
+    #[serde(rename = "type", default)]
+    ty: String,
+}
+
+fn modules(folder: &Path) -> Vec<Module> {
+    let read = || serde_json::from_slice(&read_small(&folder.join("modules.json"))?).ok();
+    read().unwrap_or_default()
+}
+
+/// Whether a folder is that of a table of token vectors.
+fn is_table(folder: &Path) -> bool {
+    modules(folder).first().is_some_and(|module| module.ty.ends_with("StaticEmbedding"))
+}
+
 /// The files beyond those of [`FOLDER_FILES`] that `modules.json` of a folder leads to: a configuration for each module, of a table of token
 /// vectors its tokenizer and weights.
 pub(super) fn module_files(folder: &Path) -> Vec<String> {
-    #[derive(Deserialize)]
-    struct Module {
-        #[serde(default)]
-        path: String,
-    }
-    let modules =
-        read_small(&folder.join("modules.json")).and_then(|bytes| serde_json::from_slice::<Vec<Module>>(&bytes).ok());
-    let paths = modules.unwrap_or_default().into_iter().map(|module| module.path);
     let files = |path: String| {
-        let is_table = TABLE.strip_suffix(WEIGHTS).and_then(|folder| folder.strip_suffix('/')) == Some(path.as_str());
-        if is_table { vec![TABLE_TOKENIZER.to_owned(), TABLE.to_owned()] } else { vec![format!("{path}/config.json")] }
+        let of_table = TABLE.strip_suffix(WEIGHTS).and_then(|folder| folder.strip_suffix('/')) == Some(path.as_str());
+        if of_table { vec![TABLE_TOKENIZER.to_owned(), TABLE.to_owned()] } else { vec![format!("{path}/config.json")] }
     };
+    let paths = modules(folder).into_iter().map(|module| module.path);
     paths.filter(|path| check_relative(path).is_ok()).flat_map(files).collect()
 }
 
@@ -307,6 +323,15 @@ mod tests {
         assert_eq!(state(), Completeness::Usable);
         put(TABLE, "x");
         assert_eq!(state(), Completeness::Complete);
+        // A table that another tool has fetched, of which it did not note what there is not.
+        std::fs::remove_file(dir.path().join("config.json")).unwrap();
+        let fetched_by_others = || completeness(dir.path(), |_| false);
+        assert_eq!(fetched_by_others(), Completeness::Unusable);
+        put(
+            "modules.json",
+            r#"[{"path": "0_StaticEmbedding", "type": "sentence_transformers.models.StaticEmbedding"}]"#,
+        );
+        assert_eq!(fetched_by_others(), Completeness::Usable);
         for expected in
             [["modules.json", TABLE_TOKENIZER, TABLE], ["tokenizer.json", "modules.json", "model.safetensors"]]
         {

@@ -28,7 +28,7 @@ use crate::Error;
 use crate::blocks::gemma::{GemmaLayer, LAYER};
 use crate::blocks::{decoder, position};
 use crate::pass::Pass;
-use crate::settings::{HfConfig, Settings, Translation, Whole};
+use crate::settings::{HfConfig, Settings, Translation, Unwritten, Whole};
 use crate::source::HfName;
 use crate::weights::Weights;
 
@@ -44,12 +44,14 @@ const TOLD: &str = "embedding_length_per_layer_input";
 struct EmbeddingGemma2 {
     tokens: EmbeddingTable,
     layers: Vec<Layer>,
+    /// What layers see that attend to all, and those that attend in a window.
+    sights: [(Mask, Rotary); 2],
     output_norm: Norm,
 }
 
 struct Layer {
-    mask: Mask,
-    rotary: Rotary,
+    /// Which of the two.
+    sight: usize,
     layer: GemmaLayer,
     told: Told,
     scale: f32,
@@ -75,7 +77,8 @@ impl Network for EmbeddingGemma2 {
         executor.copy(&tokens, &mut x);
         for (index, layer) in self.layers.iter().enumerate() {
             let rows = pass.rows_of(index, layers);
-            x = layer.layer.run(executor, pass, (index, layers), x, (layer.mask, &layer.rotary));
+            let (mask, rotary) = &self.sights[layer.sight];
+            x = layer.layer.run(executor, pass, (index, layers), x, (*mask, rotary));
             tokens = pass.keep(executor, tokens, rows);
             let branch = layer.told.branch(executor, &tokens, &x);
             executor.add(&branch, &mut x);
@@ -120,6 +123,7 @@ fn recognises(config: &HfConfig<'_>) -> Result<bool, Error> {
 
 fn translate(to: &mut Translation<'_>) -> Result<(), Error> {
     let whole = to.config;
+    decoder::check_class(&whole)?;
     if let Some(text) = whole.object("text_config")? {
         to.config = text;
     }
@@ -140,12 +144,21 @@ fn translate_text(to: &mut Translation<'_>) -> Result<(), Error> {
     to.size("attention.sliding_window", &["sliding_window"])?;
     to.size(TOLD, &["hidden_size_per_layer_input"])?;
     to.set_bool("attention.causal", "model_type", false);
-    to.float_or("rope.freq_base", &["rope_theta"], 1e6)?;
-    to.set_float("rope.freq_base_swa", "rope_parameters", 1e4);
+    to.size_or(decoder::PROJECTED, &["embedding_dim"], 768)?;
+    to.leave_unwritten(decoder::PROJECTED, Unwritten::Implied);
+    let field = "rope_parameters";
+    if let Some(parameters) = config.object(field)?.filter(|parameters| !parameters.has("full_attention")) {
+        let found = parameters.fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Err(config.error(field, "those of full_attention and of sliding_attention", found));
+    }
+    to.set_float("rope.freq_base", field, 1e6);
+    to.set_float("rope.freq_base_swa", field, 1e4);
     position::translate_kinds(to, false)?;
     let field = "layer_types";
     let in_window = to.layers_in_window(layers)?;
-    let in_window = in_window.ok_or_else(|| config.error(field, "a type for each layer", "nothing"))?;
+    let mut in_window = in_window.ok_or_else(|| config.error(field, "a type for each layer", "nothing"))?;
+    // Whatever its type is said to be.
+    in_window.iter_mut().last().into_iter().for_each(|last| *last = false);
     translate_heads(to, &in_window)?;
     to.set_bools("attention.sliding_window_pattern", field, in_window);
     if config.bool("attention_bias")?.unwrap_or(false) {
@@ -164,7 +177,13 @@ fn translate_heads(to: &mut Translation<'_>, in_window: &[bool]) -> Result<(), E
     let (dim, shared) = (config.size(&["head_dim"])?, config.size(&["num_key_value_heads"])?);
     let own = own_settings(&config, field, in_window.len())?;
     let of_layer = |layer: usize| -> Result<[usize; 2], Error> {
-        let Some(own) = own.get(&layer) else { return Ok([dim, shared]) };
+        let own = match &own {
+            Some(own) => own.get(&layer),
+            // What transformers takes where no layer is told anything.
+            None if !in_window[layer] => return Ok([512, 1]),
+            None => None,
+        };
+        let Some(own) = own else { return Ok([dim, shared]) };
         let size = |name: &str, usual: usize| own.optional_size(&[name]).map(|size| size.unwrap_or(usual));
         Ok([size("head_dim", dim)?, size("num_key_value_heads", shared)?])
     };
@@ -192,9 +211,9 @@ fn own_settings<'a>(
     config: &HfConfig<'a>,
     field: &'static str,
     layers: usize,
-) -> Result<BTreeMap<usize, HfConfig<'a>>, Error> {
+) -> Result<Option<BTreeMap<usize, HfConfig<'a>>>, Error> {
     const KNOWN: [&str; 2] = ["head_dim", "num_key_value_heads"];
-    let Some(all) = config.object(field)? else { return Ok(BTreeMap::new()) };
+    let Some(all) = config.object(field)? else { return Ok(None) };
     let mut own = BTreeMap::new();
     for number in all.fields.keys() {
         let Some(layer) = number.parse().ok().filter(|&layer: &usize| layer < layers) else {
@@ -206,38 +225,38 @@ fn own_settings<'a>(
         }
         own.insert(layer, settings);
     }
-    Ok(own)
+    Ok(Some(own))
 }
 
 fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
     let sizes = decoder::sizes(settings, weights)?;
     sizes.check(settings.path())?;
+    decoder::check_projection(settings, weights, sizes.hidden)?;
     let hidden = sizes.hidden;
     let heads = [heads(settings, sizes.heads, "")?, heads(settings, sizes.heads, "_swa")?];
     let epsilon = settings.epsilon("attention.layer_norm_rms_epsilon")?;
     let in_window = settings.window_layers(sizes.layers, PERIOD, Whole::Last)?;
     let radius = settings.size("attention.sliding_window")?;
-    let masks = [Mask::Full, Mask::Window { left: radius, right: radius }];
     let told = settings.size(TOLD)?;
     if told == 0 || told > 1 << 16 {
         return Err(settings.error(TOLD, "1 to 65536", told));
     }
-    let rotary = |kind: usize, key: &str| -> Result<Rotary, Error> {
-        let dim = heads[kind].dim;
-        let frequencies = position::frequencies(settings, dim, position::base(settings, key)?)?;
-        position::rotary(settings, RotaryStyle::Halves, dim, &frequencies, sizes.positions)
+    let rotary = |heads: &Heads, key: &str| -> Result<Rotary, Error> {
+        let frequencies = position::frequencies(settings, heads.dim, position::base(settings, key)?)?;
+        position::rotary(settings, RotaryStyle::Halves, heads.dim, &frequencies, sizes.positions)
     };
-    let rotaries = [rotary(0, "rope.freq_base")?, rotary(1, "rope.freq_base_swa")?];
+    let window = Mask::Window { left: radius, right: radius };
+    let sights =
+        [(Mask::Full, rotary(&heads[0], "rope.freq_base")?), (window, rotary(&heads[1], "rope.freq_base_swa")?)];
     // What is told is divided by the root of the width before its norm: to a norm that is another constant under the root.
     let told_norm = || weights.norm("per_layer_proj_norm", told, epsilon * hidden as f32);
     let layer = |index: usize| -> Result<Layer, Error> {
-        let kind = usize::from(in_window[index]);
-        let heads = &heads[kind];
+        let sight = usize::from(in_window[index]);
+        let heads = &heads[sight];
         let name = |part: &str| format!("blk.{index}.{part}");
         let norm = |part: &str, columns: usize| weights.norm(&name(part), columns, epsilon);
         Ok(Layer {
-            mask: masks[kind],
-            rotary: rotaries[kind].clone(),
+            sight,
             layer: GemmaLayer::load(weights, index, (hidden, sizes.feed_forward), heads, epsilon, true)?,
             told: Told {
                 projection: weights.linear_part(
@@ -257,6 +276,7 @@ fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error>
     let network = EmbeddingGemma2 {
         tokens: weights.embedding("token_embd.weight", sizes.vocabulary, hidden)?,
         layers: (0..sizes.layers).map(layer).collect::<Result<_, _>>()?,
+        sights,
         output_norm: weights.norm("output_norm", hidden, epsilon)?,
     };
     Ok(Loaded::encoder(network, sizes, None))

@@ -25,8 +25,9 @@ pub(crate) const BIDIRECTIONAL: Architecture = Architecture {
     name: "llama-embed",
     recognises: |config| Ok(config.model_type()? == Some(decoder::NEMOTRON)),
     translate: |to| {
+        translate(to)?;
         to.set_bool("attention.causal", "model_type", false);
-        translate(to)
+        Ok(())
     },
     gguf_name: decoder::gguf_name,
     load: |settings, weights| load(settings, weights, false),

@@ -131,6 +131,10 @@ pub(crate) fn by_gguf_name(name: &str) -> Option<&'static Architecture> {
 }
 
 pub(crate) fn of_hugging_face(config: &HfConfig<'_>) -> Result<Option<&'static Architecture>, Error> {
+    // Of late interaction: it has the configuration of another model, and compares texts token by token.
+    if let Some(class) = config.classes()?.into_iter().find(|class| class.to_lowercase().contains("colbert")) {
+        return Err(config.error("architectures", "a model that gives each text one vector or a score", class));
+    }
     for architecture in ARCHITECTURES {
         if (architecture.recognises)(config)? {
             return Ok(Some(architecture));

@@ -38,12 +38,8 @@ fn gguf_name(name: &str) -> HfName {
 const ANSWERS: [&str; 2] = ["yes", "no"];
 
 fn load(settings: &Settings<'_>, weights: &Weights<'_>) -> Result<Loaded, Error> {
-    if let Some(outputs) = settings.optional_size(decoder::PROJECTED)? {
-        let name = "dense_2.weight";
-        let found = weights.rows(name, settings.size("embedding_length")?)?;
-        if found != outputs {
-            return Err(settings.error(decoder::PROJECTED, format!("{found}, the outputs of {name}"), outputs));
-        }
+    if settings.optional_size(decoder::PROJECTED)?.is_some() {
+        decoder::check_projection(settings, weights, settings.size("embedding_length")?)?;
     }
     let variant = Variant { style: RotaryStyle::Halves, query_key_norm: true, causal: true };
     decoder::load(settings, weights, &variant, |vocabulary| {

@@ -146,6 +146,16 @@ fn own_class(config: &HfConfig<'_>) -> Result<bool, Error> {
     Ok(qwen3 && config.has("auto_map") && config.bool(BOTH_SIDES)? == Some(true) && config.has("num_labels"))
 }
 
+/// That there is such a matrix, of as many outputs as are said.
+pub(crate) fn check_projection(settings: &Settings<'_>, weights: &Weights<'_>, hidden: usize) -> Result<(), Error> {
+    let name = "dense_2.weight";
+    let found = weights.rows(name, hidden)?;
+    match settings.optional_size(PROJECTED)?.filter(|&outputs| outputs != found) {
+        Some(outputs) => Err(settings.error(PROJECTED, format!("{found}, the outputs of {name}"), outputs)),
+        None => Ok(()),
+    }
+}
+
 /// The models of NVIDIA: Llama that sees both sides.
 pub(crate) const NEMOTRON: &str = "llama_bidirec";
 
@@ -161,6 +171,8 @@ pub(crate) fn check_class(config: &HfConfig<'_>) -> Result<(), Error> {
         Some("mistral") => ("Mistral", &LANGUAGE_MODEL),
         Some("qwen2") => ("Qwen2", &LANGUAGE_MODEL),
         Some("gemma3_text") => ("Gemma3", &["TextModel", "ForCausalLM"]),
+        Some("embedding_gemma2") => ("EmbeddingGemma2", &["Model"]),
+        Some("embedding_gemma2_text") => ("EmbeddingGemma2", &["TextModel"]),
         Some("eurobert") => ("EuroBert", &["Model", "ForMaskedLM", "ForSequenceClassification"]),
         // The prompt and the temperature of its reranker stand in its code alone, as what its models of contexts do with lists of texts.
         Some(NEMOTRON) => ("LlamaBidirectional", &["Model"]),

@@ -119,7 +119,7 @@ pub(crate) fn translate_kinds(to: &mut Translation<'_>, stretched: bool) -> Resu
     for (key, kind) in kinds {
         let Some(kind) = parameters.object(kind)? else { continue };
         let field = "rope_parameters.rope_type";
-        match kind.string(&["rope_type"])? {
+        match kind.string(&["rope_type", "type"])? {
             Some("linear") if stretched && key == "rope.freq_base" => translate_linear(to, &kind, field)?,
             None | Some("default") => {}
             Some(found) => return Err(kind.error(field, "\"default\"", format!("{found:?}"))),
