@@ -61,7 +61,7 @@ pub struct Description {
     pub normalize: Option<bool>,
     /// The texts to put in front of an input.
     pub prompts: Prompts,
-    /// The tasks that the model has adapters for; [`Batch::for_task`] asks for one by its place.
+    /// The tasks that the model has adapters for; [`Batch::for_task`](crate::Batch::for_task) asks for one by its place.
     pub tasks: Vec<String>,
     /// The token that is left out of texts: that for unknown words, in tables of token vectors.
     pub skipped_token: Option<u32>,
